@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+pub mod db;
 pub mod ids;
 pub mod ipc;
+pub mod turns;

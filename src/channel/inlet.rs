@@ -1,0 +1,94 @@
+//! The one way in: a message from any channel becomes a row, or a reason why not.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::config::Config;
+use crate::db::{self, Incoming, Ledger, MessageState, Stored};
+use crate::ids::Folder;
+use crate::router::{self, Route, SenderAllowlist};
+
+/// What became of a message, once that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Stored in this state.
+    Stored(MessageState),
+    /// The same (chat, id) had been stored before.
+    Known,
+    /// Its chat belongs to no group: only the chat was noted.
+    Unregistered,
+    /// A rule says that it is not stored.
+    Dropped,
+}
+
+/// Stores what channels receive and wakes the group that it is for.
+#[derive(Clone)]
+pub struct Inlet {
+    ledger: Ledger,
+    wake: UnboundedSender<Folder>,
+    config: std::sync::Arc<Config>,
+}
+
+impl Inlet {
+    /// `wake` is told the folder of each group that has new work.
+    pub fn new(ledger: Ledger, wake: UnboundedSender<Folder>, config: std::sync::Arc<Config>) -> Inlet {
+        Inlet { ledger, wake, config }
+    }
+
+    /// Stores a message; when the future resolves, it is durable. Messages are
+    /// stored in the order of the calls.
+    pub fn take(&self, channel: &str, message: Incoming) -> impl Future<Output = db::Result<Taken>> + Send + use<> {
+        let (channel, config, wake) = (channel.to_owned(), self.config.clone(), self.wake.clone());
+        let stored = self.ledger.write(move |c| store(c, &channel, &message, &config));
+        async move {
+            let (taken, folder) = stored.await?;
+            if let Some(folder) = folder.filter(|_| taken == Taken::Stored(MessageState::Queued)) {
+                // The next look into the ledger finds the row if the loop is ending.
+                let _ = wake.send(folder);
+            }
+            Ok(taken)
+        }
+    }
+
+    /// Notes a chat's name.
+    pub async fn chat(&self, channel: &str, jid: String, name: String, is_group: bool) -> db::Result<()> {
+        let channel = channel.to_owned();
+        self.ledger
+            .write(move |c| {
+                db::groups::see_chat(c, &jid, Some(&name), "", Some(&channel), Some(is_group))
+            })
+            .await
+    }
+}
+
+fn store(
+    c: &rusqlite::Connection,
+    channel: &str,
+    m: &Incoming,
+    config: &Config,
+) -> db::Result<(Taken, Option<Folder>)> {
+    db::groups::see_chat(c, &m.jid, None, &m.timestamp, Some(channel), Some(m.is_group))?;
+    let Some(group) = db::groups::of_chat(c, &m.jid)? else { return Ok((Taken::Unregistered, None)) };
+    if m.deleted {
+        db::messages::withdraw(c, &m.jid, &m.id)?;
+        return Ok((Taken::Known, None));
+    }
+    let mut m = m.clone();
+    if let Some(original) = m.edit_of.take() {
+        if db::messages::edit(c, &m.jid, &original, &m.content)? {
+            return Ok((Taken::Known, None));
+        }
+        m.content = format!("(edited an earlier message) {}", m.content);
+    }
+    let allowlist = SenderAllowlist::load(&config.config_dir);
+    let (state, reason) = match router::route(&group, &m, &allowlist, config) {
+        Route::Drop(_) => return Ok((Taken::Dropped, None)),
+        Route::Ignore(reason) => (MessageState::Ignored, Some(reason)),
+        Route::Context => (MessageState::Context, None),
+        Route::Queue => (MessageState::Queued, None),
+    };
+    let taken = match db::messages::store(c, &m, state, reason.as_deref())? {
+        Stored::New => Taken::Stored(state),
+        Stored::Known => Taken::Known,
+    };
+    Ok((taken, Some(group.folder)))
+}

@@ -1,0 +1,352 @@
+//! The socket channel: any program may be a channel.
+//!
+//! The daemon listens on a Unix socket that only its user can reach; a client
+//! claims a prefix of addresses and exchanges the lines of [`wire`](super::wire).
+//! A bad line is answered and forgotten; the connection lives on.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use super::wire::{FromClient, MAX_LINE, ToClient};
+use super::{Channel, Inlet, SendError};
+use crate::container::Boxed;
+use crate::db::{MessageState, OutboxRow};
+use crate::unix;
+
+/// The prefix of the terminal's addresses: whoever reaches the socket under it is
+/// the owner at the keyboard.
+pub const TERMINAL: &str = "terminal:";
+
+/// Lines that may wait for a slow client before senders wait for it.
+const QUEUE: usize = 256;
+
+/// The clients that are connected.
+#[derive(Clone, Default)]
+pub struct Socket {
+    clients: Arc<Mutex<Vec<Arc<Client>>>>,
+}
+
+struct Client {
+    name: String,
+    prefix: String,
+    status: bool,
+    lines: mpsc::Sender<String>,
+    /// Sends that wait for `sent` or `failed`, by id.
+    open: Mutex<HashMap<String, oneshot::Sender<Result<(), SendError>>>>,
+}
+
+impl Socket {
+    /// Listens at `path` (0600) for ever. `connected` is called when a client can
+    /// be sent to. The task ends when it is dropped.
+    pub fn listen(
+        &self,
+        path: &Path,
+        inlet: Inlet,
+        files: String,
+        connected: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<tokio::task::JoinHandle<()>> {
+        let listener = bind(path)?;
+        let (socket, connected) = (self.clone(), Arc::new(connected));
+        Ok(tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let connection = Connection {
+                            socket: socket.clone(),
+                            inlet: inlet.clone(),
+                            files: files.clone(),
+                            client: None,
+                        };
+                        tokio::spawn(connection.serve(stream, connected.clone()));
+                    }
+                    Err(error) => {
+                        // Out of descriptors: others may close theirs meanwhile.
+                        tracing::warn!(%error, "cannot accept a client");
+                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }))
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Vec<Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn client_of(&self, jid: &str) -> Option<Arc<Client>> {
+        self.clients().iter().find(|c| jid.starts_with(&c.prefix)).cloned()
+    }
+}
+
+impl Channel for Socket {
+    fn name(&self) -> &str {
+        "socket"
+    }
+
+    fn owns(&self, jid: &str) -> bool {
+        self.client_of(jid).is_some()
+    }
+
+    fn send<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(async move {
+            let client = self.client_of(&row.chat_jid).ok_or(SendError::Offline)?;
+            let (answer, answered) = oneshot::channel();
+            client.open().insert(row.channel_id.clone(), answer);
+            let line = ToClient::Send {
+                id: &row.channel_id,
+                jid: &row.chat_jid,
+                text: &row.text,
+                reply_to: row.reply_to.as_deref(),
+                attachments: [],
+            };
+            client.lines.send(line.line()).await.map_err(|_| SendError::Offline)?;
+            answered.await.unwrap_or(Err(SendError::Offline))
+        })
+    }
+
+    fn typing(&self, jid: &str, on: bool) {
+        if let Some(client) = self.client_of(jid) {
+            // A client that does not keep up loses nothing by missing this.
+            let _ = client.lines.try_send(ToClient::Typing { jid, on }.line());
+        }
+    }
+
+    fn settled(&self, jid: &str, message: &str, state: MessageState) {
+        if let Some(client) = self.client_of(jid).filter(|c| c.status) {
+            let line = ToClient::Status { jid, id: message, state }.line();
+            tokio::spawn(async move { client.lines.send(line).await });
+        }
+    }
+}
+
+impl Client {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Result<(), SendError>>>> {
+        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn settle(&self, id: &str, outcome: Result<(), SendError>) {
+        if let Some(answer) = self.open().remove(id) {
+            // Nobody waits while the daemon ends; the row goes again.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// One client's connection.
+struct Connection {
+    socket: Socket,
+    inlet: Inlet,
+    files: String,
+    client: Option<Arc<Client>>,
+}
+
+/// An answer that waits for the ledger: lines leave in the order of the messages.
+type Answer = Boxed<'static, String>;
+
+impl Connection {
+    async fn serve(mut self, stream: UnixStream, connected: Arc<impl Fn()>) {
+        let (reading, mut writing) = stream.into_split();
+        let (lines, mut outgoing) = mpsc::channel::<String>(QUEUE);
+        let writer = tokio::spawn(async move {
+            while let Some(line) = outgoing.recv().await {
+                if writing.write_all(line.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (answers, mut waiting) = mpsc::channel::<Answer>(QUEUE);
+        let acked = lines.clone();
+        let acker = tokio::spawn(async move {
+            while let Some(answer) = waiting.recv().await {
+                if acked.send(answer.await).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut reading = BufReader::new(reading);
+        let mut line = Vec::new();
+        loop {
+            let error = match read_line(&mut reading, &mut line).await {
+                Ok(Line::Whole) => match self.take(&line, &lines, connected.as_ref()) {
+                    Ok(None) => continue,
+                    Ok(Some(answer)) => {
+                        if answers.send(answer).await.is_err() {
+                            break;
+                        }
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Ok(Line::TooLong) => format!("a line is longer than {MAX_LINE} bytes; it was skipped"),
+                Ok(Line::End) | Err(_) => break,
+            };
+            let line = ToClient::Error { error: &error }.line();
+            if answers.send(Box::pin(async move { line })).await.is_err() {
+                break;
+            }
+        }
+        drop(answers);
+        if let Some(client) = self.client.take() {
+            self.socket.clients().retain(|c| !Arc::ptr_eq(c, &client));
+            tracing::info!(channel = client.name, "disconnected");
+            // Whoever waits for `sent` learns that nobody will say it.
+            client.open().clear();
+        }
+        // Acknowledgements of what is stored still leave, if anybody reads them.
+        let _ = acker.await;
+        drop(lines);
+        let _ = writer.await;
+    }
+
+    fn take(
+        &mut self,
+        line: &[u8],
+        lines: &mpsc::Sender<String>,
+        connected: &impl Fn(),
+    ) -> Result<Option<Answer>, String> {
+        let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8: {e}"))?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let parsed: FromClient = serde_json::from_str(text).map_err(|e| format!("not understood: {e}"))?;
+        if let FromClient::Hello { channel, prefix, capabilities } = parsed {
+            let welcome = self.hello(channel, prefix, &capabilities, lines)?;
+            connected();
+            return Ok(Some(Box::pin(async move { welcome })));
+        }
+        let client = self.client.clone().ok_or("say hello first: {\"type\":\"hello\",\"channel\":...,\"prefix\":...}")?;
+        match parsed {
+            FromClient::Hello { .. } => {}
+            FromClient::Sent { id } => client.settle(&id, Ok(())),
+            FromClient::Failed { id, error, retryable } => {
+                let refused = if retryable { SendError::Later(error) } else { SendError::Never(error) };
+                client.settle(&id, Err(refused));
+            }
+            FromClient::Chat { jid, name, is_group } => {
+                if !jid.starts_with(&client.prefix) {
+                    return Err(format!("a chat outside this client's prefix {:?}", client.prefix));
+                }
+                let (inlet, channel) = (self.inlet.clone(), client.name.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = inlet.chat(&channel, jid, name, is_group).await {
+                        tracing::error!(%error, "cannot note a chat");
+                    }
+                });
+            }
+            FromClient::Message(message) => {
+                let message = message.check(&client.prefix, client.prefix == TERMINAL)?;
+                let (jid, id) = (message.jid.clone(), message.id.clone());
+                let taken = self.inlet.take(&client.name, message);
+                return Ok(Some(Box::pin(async move {
+                    match taken.await {
+                        Ok(_) => ToClient::Ack { jid: &jid, id: &id }.line(),
+                        Err(error) => not_stored(&client, &jid, &id, &error),
+                    }
+                })));
+            }
+        }
+        Ok(None)
+    }
+
+    fn hello(
+        &mut self,
+        channel: String,
+        prefix: String,
+        capabilities: &[String],
+        lines: &mpsc::Sender<String>,
+    ) -> Result<String, String> {
+        if self.client.is_some() {
+            return Err("this connection has said hello already".into());
+        }
+        if channel.is_empty() || prefix.is_empty() || channel.len() + prefix.len() > 200 {
+            return Err("hello needs a channel and a prefix of 1 to 100 bytes".into());
+        }
+        let mut clients = self.socket.clients();
+        if let Some(other) = clients.iter().find(|c| c.prefix.starts_with(&prefix) || prefix.starts_with(&c.prefix)) {
+            return Err(format!("the prefix {:?} is held by {:?}", other.prefix, other.name));
+        }
+        tracing::info!(channel, prefix, "connected");
+        let client = Arc::new(Client {
+            name: channel,
+            prefix,
+            status: capabilities.iter().any(|c| c == "status"),
+            lines: lines.clone(),
+            open: Mutex::default(),
+        });
+        clients.push(client.clone());
+        self.client = Some(client);
+        Ok(ToClient::Welcome { files: &self.files }.line())
+    }
+}
+
+/// A message that could not be stored is not acknowledged, so the client keeps it.
+/// The chat is told when its owner can do something about it; this needs no row,
+/// for rows are what cannot be written.
+fn not_stored(client: &Client, jid: &str, id: &str, error: &crate::db::LedgerError) -> String {
+    tracing::error!(%error, "a message could not be stored");
+    let said = format!("message {id:?} was not stored: {error}; send it again later");
+    let line = ToClient::Error { error: &said }.line();
+    if !error.is_disk_full() {
+        return line;
+    }
+    let text = crate::prompt::NOTICE_DISK_FULL;
+    let notice = format!("disk-full-{id}");
+    let send = ToClient::Send { id: &notice, jid, text, reply_to: None, attachments: [] };
+    let _ = client.lines.try_send(send.line());
+    line
+}
+
+/// A socket that nobody answers on is left over from a crash and replaced.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    if path.exists() {
+        match std::os::unix::net::UnixStream::connect(unix::short(path)?.path()) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program listens here")),
+            Err(_) => std::fs::remove_file(path)?,
+        }
+    }
+    let listener = UnixListener::bind(unix::short(path)?.path())?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+enum Line {
+    Whole,
+    TooLong,
+    End,
+}
+
+/// Reads a line, never holding more than [`MAX_LINE`] bytes of it.
+async fn read_line(reading: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> io::Result<Line> {
+    line.clear();
+    line.shrink_to(64 * 1024);
+    let read = reading.take(MAX_LINE as u64).read_until(b'\n', line).await?;
+    if read == 0 {
+        return Ok(Line::End);
+    }
+    if line.last() == Some(&b'\n') || read < MAX_LINE {
+        return Ok(Line::Whole);
+    }
+    loop {
+        let buffer = reading.fill_buf().await?;
+        if buffer.is_empty() {
+            return Ok(Line::End);
+        }
+        let end = buffer.iter().position(|&b| b == b'\n');
+        let used = end.map_or(buffer.len(), |at| at + 1);
+        reading.consume(used);
+        if end.is_some() {
+            return Ok(Line::TooLong);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Groups (folders) and chats (addresses linked to them).
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::ledger::{LedgerError, Result};
+use crate::ids::Folder;
+
+/// A group: a folder with an agent of its own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    /// Its folder under `groups/`, which is its identity.
+    pub folder: Folder,
+    /// The name for people.
+    pub name: String,
+    /// Whether it may administer.
+    pub is_main: bool,
+    /// What wakes the agent; empty for `@` and the assistant's name.
+    pub trigger: String,
+    /// Whether a message must begin with the trigger.
+    pub requires_trigger: bool,
+}
+
+/// What a new group is made of.
+#[derive(Clone, Debug)]
+pub struct NewGroup {
+    /// The group.
+    pub group: Group,
+    /// The addresses that are linked to it.
+    pub chats: Vec<String>,
+}
+
+/// An address on some network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chat {
+    /// The address, such as `tg:1` or `terminal:main`.
+    pub jid: String,
+    /// Its name, or the address while none is known.
+    pub name: String,
+    /// Whether several people are in it.
+    pub is_group: bool,
+    /// The channel that reported it.
+    pub channel: Option<String>,
+    /// The group that it is linked to.
+    pub folder: Option<Folder>,
+}
+
+const COLUMNS: &str = "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger";
+
+fn folder(text: String) -> rusqlite::Result<Folder> {
+    Folder::parse(&text).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+    })
+}
+
+fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
+    Ok(Group {
+        folder: folder(row.get(0)?)?,
+        name: row.get(1)?,
+        is_main: row.get(2)?,
+        trigger: row.get(3)?,
+        requires_trigger: row.get(4)?,
+    })
+}
+
+fn chat(row: &Row<'_>) -> rusqlite::Result<Chat> {
+    let jid: String = row.get(0)?;
+    Ok(Chat {
+        name: row.get::<_, Option<String>>(1)?.unwrap_or_else(|| jid.clone()),
+        jid,
+        is_group: row.get::<_, Option<bool>>(2)?.unwrap_or(false),
+        channel: row.get(3)?,
+        folder: row.get::<_, Option<String>>(4)?.map(folder).transpose()?,
+    })
+}
+
+/// All groups, main first. Rows of a 1.x database whose folder breaks the naming
+/// rule are passed over, as the original does.
+pub fn all(c: &Connection) -> Result<Vec<Group>> {
+    let sql = format!("SELECT {COLUMNS} FROM groups g ORDER BY g.is_main DESC, g.folder");
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map([], |row| Ok(group(row).ok()))?;
+    Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// One group.
+pub fn by_folder(c: &Connection, folder: &Folder) -> Result<Option<Group>> {
+    let sql = format!("SELECT {COLUMNS} FROM groups g WHERE g.folder = ?1");
+    Ok(c.prepare_cached(&sql)?.query_row([folder.as_str()], group).optional()?)
+}
+
+/// The group that a chat is linked to.
+pub fn of_chat(c: &Connection, jid: &str) -> Result<Option<Group>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM chats c JOIN groups g ON g.folder = c.folder WHERE c.jid = ?1");
+    Ok(c.prepare_cached(&sql)?.query_row([jid], group).optional()?)
+}
+
+/// The chats of one group, or of all; unlinked ones too when `folder` is `None`.
+pub fn chats(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Chat>> {
+    let mut statement = c.prepare_cached(
+        "SELECT jid, name, is_group, channel, folder FROM chats
+         WHERE jid <> '__group_sync__' AND (?1 IS NULL OR folder = ?1)
+         ORDER BY last_message_time DESC, jid",
+    )?;
+    let rows = statement.query_map([folder.map(Folder::as_str)], chat)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Notes that a chat exists. A name replaces the old one, no name keeps it; time
+/// never moves backwards; what is unknown (`None`) keeps what was known.
+pub fn see_chat(
+    c: &Connection,
+    jid: &str,
+    name: Option<&str>,
+    timestamp: &str,
+    channel: Option<&str>,
+    is_group: Option<bool>,
+) -> Result<()> {
+    c.prepare_cached(
+        "INSERT INTO chats (jid, name, last_message_time, channel, is_group)
+         VALUES (?1, COALESCE(?2, ?1), ?3, ?4, COALESCE(?5, 0))
+         ON CONFLICT (jid) DO UPDATE SET
+            name = COALESCE(?2, name),
+            last_message_time = MAX(COALESCE(last_message_time, ''), ?3),
+            channel = COALESCE(?4, channel),
+            is_group = COALESCE(?5, is_group)",
+    )?
+    .execute(params![jid, name, timestamp, channel, is_group])?;
+    Ok(())
+}
+
+/// What stands in the way of a registration.
+fn refuse<T>(reason: String) -> Result<T> {
+    Err(LedgerError::Refused(reason))
+}
+
+/// Adds a group. A folder or chat that is taken is refused, never replaced.
+pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
+    let g = &new.group;
+    if by_folder(c, &g.folder)?.is_some() {
+        return refuse(format!("{} exists already; link another chat to it with `nanoclaw groups link`", g.folder));
+    }
+    c.execute(
+        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, added_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+        params![g.folder.as_str(), g.name, g.is_main, g.trigger, g.requires_trigger],
+    )?;
+    new.chats.iter().try_for_each(|jid| link(c, &g.folder, jid))
+}
+
+/// Links a chat to a group, unless it is linked to another.
+pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
+    if by_folder(c, folder)?.is_none() {
+        return refuse(format!("there is no group {folder}; `nanoclaw groups list` shows those there are"));
+    }
+    match of_chat(c, jid)? {
+        Some(other) if other.folder != *folder => {
+            return refuse(format!("{jid} belongs to {}; remove that group first", other.folder));
+        }
+        _ => {}
+    }
+    see_chat(c, jid, None, "", None, None)?;
+    c.execute("UPDATE chats SET folder = ?2 WHERE jid = ?1", params![jid, folder.as_str()])?;
+    Ok(())
+}
+
+/// Unlinks a group's chats and forgets it; its folder, its history and what is
+/// owed to its chats stay. Refused while it has open turns.
+pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
+    if by_folder(c, folder)?.is_none() {
+        return refuse(format!("there is no group {folder}; `nanoclaw groups list` shows those there are"));
+    }
+    let open: i64 = c.query_row(
+        "SELECT (SELECT count(*) FROM turns WHERE folder = ?1 AND state IN ('queued', 'running'))
+              + (SELECT count(*) FROM incarnations WHERE folder = ?1 AND state <> 'dead')",
+        [folder.as_str()],
+        |r| r.get(0),
+    )?;
+    if open > 0 {
+        return refuse(format!("{folder} has an agent at work; try again when it has answered, or stop the daemon first"));
+    }
+    c.execute(
+        "UPDATE messages SET state = 'ignored', reason = 'group removed'
+         WHERE state = 'queued' AND chat_jid IN (SELECT jid FROM chats WHERE folder = ?1)",
+        [folder.as_str()],
+    )?;
+    c.execute("UPDATE chats SET folder = NULL WHERE folder = ?1", [folder.as_str()])?;
+    c.execute("DELETE FROM sessions WHERE group_folder = ?1", [folder.as_str()])?;
+    c.execute("DELETE FROM groups WHERE folder = ?1", [folder.as_str()])?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The writing thread and the handle to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+use super::migrate;
+
+/// Why the ledger did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// SQLite refused.
+    #[error("the ledger cannot be written: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The batch that the change was part of could not be committed.
+    #[error("the ledger cannot be written: {0}")]
+    Commit(String),
+    /// The file cannot be opened or brought to this version.
+    #[error("{path}: {reason}")]
+    Open {
+        /// The ledger's path.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The change is against a rule; the text says which and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The writing thread is gone; the process is ending.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl LedgerError {
+    /// Whether the disk is full, which the user can mend.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            LedgerError::Sqlite(e) => e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            LedgerError::Commit(text) => text.contains("disk is full"),
+            _ => false,
+        }
+    }
+}
+
+/// A result of the ledger.
+pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
+
+/// Answers one caller, once its batch is committed (`None`) or lost (the reason).
+type Reply = Box<dyn FnOnce(Option<String>) + Send>;
+/// Runs in the open transaction, or is told why there is none.
+type Job = Box<dyn FnOnce(std::result::Result<&Connection, &str>) -> Reply + Send>;
+
+/// A handle to the writing thread. Cheap to clone; the thread ends with the last.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Ledger {
+    /// Opens the ledger for writing, creates or upgrades it, and starts its thread.
+    pub fn open(path: &Path) -> Result<Ledger> {
+        let connection = connect(path)?;
+        migrate::run(&connection, path)?;
+        let (jobs, queue) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .stack_size(512 * 1024)
+            .spawn(move || write_batches(&connection, &queue))
+            .map_err(|e| LedgerError::Open { path: path.into(), reason: e.to_string() })?;
+        Ok(Ledger { jobs })
+    }
+
+    /// Opens an existing ledger to look at, without a thread; works while a daemon
+    /// writes to it. `None` if there is none yet.
+    pub fn look(path: &Path) -> Result<Option<Connection>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|e| LedgerError::Open { path: path.into(), reason: e.to_string() })?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        match migrate::version(&connection)? {
+            migrate::SCHEMA_VERSION => Ok(Some(connection)),
+            other => Err(LedgerError::Open {
+                path: path.into(),
+                reason: format!(
+                    "is of version {other}, this program reads version {}: run `nanoclaw start` once to upgrade it",
+                    migrate::SCHEMA_VERSION
+                ),
+            }),
+        }
+    }
+
+    /// Runs `change` in a transaction and answers when it is durable. An error
+    /// rolls back this change alone. The change takes its place in the order when
+    /// this is called, not when the future is first polled.
+    pub fn write<T, F>(&self, change: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |transaction| {
+            let outcome = match transaction {
+                Ok(connection) => in_savepoint(connection, change),
+                Err(reason) => Err(LedgerError::Commit(reason.into())),
+            };
+            Box::new(move |lost| {
+                let outcome = match (lost, outcome) {
+                    (Some(reason), Ok(_)) => Err(LedgerError::Commit(reason)),
+                    (_, outcome) => outcome,
+                };
+                // A caller that went away does not need its answer.
+                let _ = answer.send(outcome);
+            })
+        });
+        let sent = self.jobs.send(job);
+        async move {
+            sent.map_err(|_| LedgerError::Closed)?;
+            answered.await.map_err(|_| LedgerError::Closed)?
+        }
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let open = |reason: String| LedgerError::Open { path: path.into(), reason };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(|e| open(e.to_string()))?;
+    }
+    let connection = Connection::open(path).map_err(|e| open(e.to_string()))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -2000;",
+    )
+    .map_err(|e| open(format!("is not a usable ledger ({e}); restore it from a backup, or move it away to begin anew")))?;
+    Ok(connection)
+}
+
+fn write_batches(connection: &Connection, queue: &mpsc::Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let batch = std::iter::once(first).chain(queue.try_iter().take(256));
+        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+            let reason = error.to_string();
+            batch.map(|job| job(Err(&reason))).for_each(|reply| reply(None));
+            continue;
+        }
+        let replies: Vec<Reply> = batch.map(|job| job(Ok(connection))).collect();
+        let lost = connection.execute_batch("COMMIT").err().map(|error| {
+            // A failed commit may leave the transaction open.
+            let _ = connection.execute_batch("ROLLBACK");
+            error.to_string()
+        });
+        for reply in replies {
+            reply(lost.clone());
+        }
+    }
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    change: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
+    connection.execute_batch("SAVEPOINT change")?;
+    let outcome = change(connection);
+    let end = if outcome.is_ok() { "RELEASE change" } else { "ROLLBACK TO change; RELEASE change" };
+    match connection.execute_batch(end) {
+        Ok(()) => outcome,
+        Err(error) => outcome.and(Err(error.into())),
+    }
+}

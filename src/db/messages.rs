@@ -1,0 +1,252 @@
+//! Messages: one state each, from the channel to the answer.
+//!
+//! `ignored(reason)`, `context` (shown with the next turn, once: `turn` is set
+//! then), `queued`, `in_turn`, `answered`, `answered(silent)`, `failed(reason)`.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::ledger::Result;
+use super::now_ms;
+
+/// A message as a channel hands it over.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Incoming {
+    /// The chat's address.
+    pub jid: String,
+    /// The network's id, unique in its chat.
+    pub id: String,
+    /// The sender's address.
+    pub sender: String,
+    /// The sender's name.
+    pub sender_name: String,
+    /// The text.
+    pub content: String,
+    /// When it was sent: UTC, ISO 8601 with milliseconds and `Z`.
+    pub timestamp: String,
+    /// Whether several people are in the chat.
+    pub is_group: bool,
+    /// Whether the owner's own account sent it.
+    pub from_me: bool,
+    /// Whether the owner sent it in a way that nobody else can (the terminal).
+    pub trusted: bool,
+    /// The quoted message: id, sender's name, text.
+    pub reply_to: Option<(String, String, String)>,
+    /// The id of the message that this one replaces.
+    pub edit_of: Option<String>,
+    /// Whether this withdraws the message with this id.
+    pub deleted: bool,
+}
+
+/// A message's state, as `messages.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// Will reach no agent.
+    Ignored,
+    /// Reaches the agent with the next turn.
+    Context,
+    /// Waits for a turn of its own making.
+    Queued,
+    /// Belongs to an open turn.
+    InTurn,
+    /// Its turn ended well.
+    Answered,
+    /// Its turn ended badly, and the chat was told.
+    Failed,
+}
+
+impl MessageState {
+    /// The word in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MessageState::Ignored => "ignored",
+            MessageState::Context => "context",
+            MessageState::Queued => "queued",
+            MessageState::InTurn => "in_turn",
+            MessageState::Answered => "answered",
+            MessageState::Failed => "failed",
+        }
+    }
+}
+
+/// What storing a message did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// A new row.
+    New,
+    /// The same (chat, id) was there; nothing changed.
+    Known,
+}
+
+/// A message as it stands in the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoredMessage {
+    /// Its place in the order of all messages.
+    pub seq: i64,
+    /// The network's id.
+    pub id: String,
+    /// The chat's address.
+    pub chat_jid: String,
+    /// The sender's address.
+    pub sender: String,
+    /// The sender's name.
+    pub sender_name: String,
+    /// The text.
+    pub content: String,
+    /// When it was sent (ISO 8601).
+    pub timestamp: String,
+    /// Whether the owner's own account sent it.
+    pub from_me: bool,
+    /// Whether it is the owner's beyond doubt.
+    pub trusted: bool,
+    /// The quoted message's id.
+    pub reply_to: Option<String>,
+    /// The quoted text.
+    pub reply_content: Option<String>,
+    /// The quoted sender.
+    pub reply_sender: Option<String>,
+    /// The state's word.
+    pub state: String,
+    /// Why, for some states.
+    pub reason: Option<String>,
+    /// The turn that showed it.
+    pub turn: Option<i64>,
+    /// When the ledger had it, milliseconds.
+    pub stored_at: i64,
+}
+
+pub(super) const COLUMNS: &str = "seq, id, chat_jid, sender, sender_name, content, timestamp,
+    is_from_me, trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
+    state, reason, turn, stored_at";
+
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+    Ok(StoredMessage {
+        seq: row.get(0)?,
+        id: row.get(1)?,
+        chat_jid: row.get(2)?,
+        sender: row.get(3)?,
+        sender_name: row.get(4)?,
+        content: row.get(5)?,
+        timestamp: row.get(6)?,
+        from_me: row.get(7)?,
+        trusted: row.get(8)?,
+        reply_to: row.get(9)?,
+        reply_content: row.get(10)?,
+        reply_sender: row.get(11)?,
+        state: row.get(12)?,
+        reason: row.get(13)?,
+        turn: row.get(14)?,
+        stored_at: row.get(15)?,
+    })
+}
+
+/// Stores a message of a linked chat. The same (chat, id) again counts once.
+pub fn store(
+    c: &Connection,
+    m: &Incoming,
+    state: MessageState,
+    reason: Option<&str>,
+) -> Result<Stored> {
+    let (reply_id, reply_name, reply_text) = match &m.reply_to {
+        Some((id, name, text)) => (Some(id), Some(name), Some(text)),
+        None => (None, None, None),
+    };
+    let rows = c
+        .prepare_cached(
+            "INSERT INTO messages (id, chat_jid, sender, sender_name, content, timestamp, is_from_me,
+                trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
+                state, reason, stored_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             ON CONFLICT (chat_jid, id) DO NOTHING",
+        )?
+        .execute(params![
+            m.id, m.jid, m.sender, m.sender_name, m.content, m.timestamp, m.from_me, m.trusted,
+            reply_id, reply_text, reply_name, state.as_str(), reason, now_ms(),
+        ])?;
+    Ok(if rows == 1 { Stored::New } else { Stored::Known })
+}
+
+/// Rewrites a message that no turn has shown yet; `false` if it is too late.
+pub fn edit(c: &Connection, jid: &str, id: &str, content: &str) -> Result<bool> {
+    let rows = c.execute(
+        "UPDATE messages SET content = ?3 WHERE chat_jid = ?1 AND id = ?2
+         AND turn IS NULL AND state IN ('queued', 'context')",
+        params![jid, id, content],
+    )?;
+    Ok(rows == 1)
+}
+
+/// Withdraws a message that no turn has shown yet; `false` if it is too late.
+pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
+    let rows = c.execute(
+        "UPDATE messages SET state = 'ignored', reason = 'deleted by its sender'
+         WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
+        params![jid, id],
+    )?;
+    Ok(rows == 1)
+}
+
+/// The folders with messages that wait for a turn.
+pub fn waiting_folders(c: &Connection) -> Result<Vec<String>> {
+    let mut statement = c.prepare_cached(
+        "SELECT DISTINCT c.folder FROM messages m JOIN chats c ON c.jid = m.chat_jid
+         WHERE m.state = 'queued' AND m.turn IS NULL AND c.folder IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The ids and states of a turn's own messages, to show on them.
+pub fn of_turn(c: &Connection, turn: i64) -> Result<Vec<StoredMessage>> {
+    let sql = format!("SELECT {COLUMNS} FROM messages WHERE turn = ?1 ORDER BY seq");
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map([turn], message)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The messages with this id, in whichever chat.
+pub fn by_id(c: &Connection, id: &str) -> Result<Vec<StoredMessage>> {
+    let sql = format!("SELECT {COLUMNS} FROM messages WHERE id = ?1 ORDER BY seq");
+    let mut statement = c.prepare(&sql)?;
+    let rows = statement.query_map([id], message)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The latest message, of one chat or of all, that an agent should have answered.
+pub fn latest(c: &Connection, jid: Option<&str>) -> Result<Option<StoredMessage>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messages WHERE ?1 IS NULL OR chat_jid = ?1 ORDER BY seq DESC LIMIT 1"
+    );
+    Ok(c.query_row(&sql, [jid], message).optional()?)
+}
+
+/// A page of a group's history, newest last: messages before sequence `before`
+/// whose text contains `query` (letter case aside).
+pub fn history(
+    c: &Connection,
+    folder: &str,
+    query: Option<&str>,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<StoredMessage>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messages
+         WHERE chat_jid IN (SELECT jid FROM chats WHERE folder = ?1)
+           AND (?2 IS NULL OR instr(lower(content), lower(?2)) > 0)
+           AND (?3 IS NULL OR seq < ?3) AND reason IS NOT 'deleted by its sender'
+         ORDER BY seq DESC LIMIT ?4"
+    );
+    let mut statement = c.prepare(&sql)?;
+    let rows = statement.query_map(params![folder, query, before, limit], message)?;
+    let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    found.reverse();
+    Ok(found)
+}
+
+/// How many messages stand in each state: `(state, count)`.
+pub fn counts(c: &Connection) -> Result<Vec<(String, i64)>> {
+    let mut statement = c.prepare("SELECT state, count(*) FROM messages GROUP BY state")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,30 @@
+//! The ledger: `store/messages.db`, and the only place with SQL.
+//!
+//! One thread owns the writing connection. Callers hand it closures; those that
+//! wait at the same time share one transaction, and so one sync, each behind a
+//! savepoint of its own. A caller is answered only after the commit: what it is
+//! told is durable.
+
+pub mod groups;
+pub mod incarnations;
+mod ledger;
+pub mod messages;
+mod migrate;
+pub mod outbox;
+pub mod requests;
+pub mod sessions;
+pub mod turns;
+
+pub use groups::{Chat, Group, NewGroup};
+pub use incarnations::OpenIncarnation;
+pub use ledger::{Ledger, LedgerError, Result};
+pub use messages::{Incoming, MessageState, Stored, StoredMessage};
+pub use migrate::SCHEMA_VERSION;
+pub use outbox::{Delivery, NewRow, OutboxRow};
+pub use requests::{Asked, digest};
+pub use turns::{Claim, Claimed, OpenTurn, Tokens, TurnRow};
+
+/// Milliseconds since 1970: the ledger's clock.
+pub fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}

@@ -1,0 +1,157 @@
+//! The outbox: what must reach a chat, formatted and split, in the order of its
+//! rows. The network's message id is chosen here, before the first attempt, so
+//! that a repeated send is the same message.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::ledger::Result;
+use super::now_ms;
+use crate::ids::TurnId;
+
+/// What is to be said in a chat, once for this key.
+#[derive(Clone, Debug)]
+pub struct NewRow<'a> {
+    /// The turn that it belongs to.
+    pub turn: Option<TurnId>,
+    /// Says what it is, the same in every attempt of the turn.
+    pub key: &'a str,
+    /// Which piece of a long text.
+    pub part: usize,
+    /// Where to.
+    pub jid: &'a str,
+    /// What.
+    pub text: &'a str,
+}
+
+/// A row that waits to be sent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutboxRow {
+    /// Its place in the order.
+    pub id: i64,
+    /// The turn it belongs to.
+    pub turn: Option<i64>,
+    /// What it is.
+    pub key: String,
+    /// Where to.
+    pub chat_jid: String,
+    /// The network's message id.
+    pub channel_id: String,
+    /// What.
+    pub text: String,
+    /// The message that it quotes.
+    pub reply_to: Option<String>,
+    /// The state's word.
+    pub state: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Not to be tried before, milliseconds.
+    pub not_before: i64,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// When it was made, milliseconds.
+    pub created_at: i64,
+    /// When the network took it, milliseconds.
+    pub sent_at: Option<i64>,
+}
+
+/// How an attempt to send ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delivery {
+    /// The network took it.
+    Sent,
+    /// Not now; again at this time.
+    Later {
+        /// Milliseconds.
+        at: i64,
+        /// Why.
+        error: String,
+    },
+    /// Never.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+const COLUMNS: &str = "id, turn, key, chat_jid, channel_id, text, reply_to, state, attempts,
+    not_before, error, created_at, sent_at";
+
+fn row(r: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+    Ok(OutboxRow {
+        id: r.get(0)?,
+        turn: r.get(1)?,
+        key: r.get(2)?,
+        chat_jid: r.get(3)?,
+        channel_id: r.get(4)?,
+        text: r.get(5)?,
+        reply_to: r.get(6)?,
+        state: r.get(7)?,
+        attempts: r.get(8)?,
+        not_before: r.get(9)?,
+        error: r.get(10)?,
+        created_at: r.get(11)?,
+        sent_at: r.get(12)?,
+    })
+}
+
+/// Adds a row, unless the turn has said this already.
+pub fn add(c: &Connection, new: &NewRow<'_>) -> Result<()> {
+    c.prepare_cached(
+        "INSERT INTO outbox (turn, key, part, chat_jid, channel_id, text, state, created_at)
+         VALUES (?1, ?2, ?3, ?4, '3EB0' || upper(hex(randomblob(9))), ?5, 'pending', ?6)
+         ON CONFLICT (turn, key, part) DO NOTHING",
+    )?
+    .execute(params![new.turn.map(|t| t.0), new.key, new.part as i64, new.jid, new.text, now_ms()])?;
+    Ok(())
+}
+
+/// The chats with something to send.
+pub fn pending_chats(c: &Connection) -> Result<Vec<String>> {
+    let mut statement =
+        c.prepare_cached("SELECT DISTINCT chat_jid FROM outbox WHERE state = 'pending'")?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The next row of a chat.
+pub fn head(c: &Connection, jid: &str) -> Result<Option<OutboxRow>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM outbox WHERE chat_jid = ?1 AND state = 'pending' ORDER BY id LIMIT 1"
+    );
+    Ok(c.prepare_cached(&sql)?.query_row([jid], row).optional()?)
+}
+
+/// Notes how an attempt ended.
+pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
+    match delivery {
+        Delivery::Sent => c
+            .prepare_cached("UPDATE outbox SET state = 'sent', attempts = attempts + 1, sent_at = ?2, error = NULL WHERE id = ?1")?
+            .execute(params![id, now_ms()])?,
+        Delivery::Later { at, error } => c
+            .prepare_cached("UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3 WHERE id = ?1")?
+            .execute(params![id, at, error])?,
+        Delivery::Failed { error } => c
+            .prepare_cached("UPDATE outbox SET state = 'failed', attempts = attempts + 1, error = ?2 WHERE id = ?1")?
+            .execute(params![id, error])?,
+    };
+    Ok(())
+}
+
+/// What a turn said so far, whether sent or not.
+pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<OutboxRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE turn = ?1 ORDER BY id");
+    let mut statement = c.prepare_cached(&sql)?;
+    let rows = statement.query_map([turn.0], row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// `(pending, failed, age of the oldest pending in milliseconds)`.
+pub fn health(c: &Connection) -> Result<(i64, i64, Option<i64>)> {
+    Ok(c.query_row(
+        "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed'),
+            ?1 - min(created_at) FILTER (WHERE state = 'pending') FROM outbox",
+        [now_ms()],
+        |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+    )?)
+}

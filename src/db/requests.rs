@@ -1,0 +1,104 @@
+//! What agents asked of the host. Keyed so that a later attempt of a turn, which
+//! makes the same calls again, gets the stored results and no second effect.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
+
+use super::ledger::Result;
+use super::now_ms;
+use crate::ids::TurnId;
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// Whether it was granted.
+    pub ok: bool,
+    /// The result, or the refusal as a string.
+    pub result: Value,
+}
+
+/// A stable digest of a call's arguments (key order does not matter: serde_json
+/// keeps objects sorted). FNV-1a, 64 bits, is enough: the key also has the turn and
+/// the tool, so a forged collision can only give an agent its own answer again.
+pub fn digest(arguments: &Value) -> String {
+    let hash = arguments.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// Which call of this kind in the turn's attempt this is, from 1.
+pub fn nth(c: &Connection, turn: TurnId, attempt: u32, tool: &str, digest: &str) -> Result<i64> {
+    Ok(c.query_row(
+        "SELECT 1 + count(*) FROM requests WHERE turn = ?1 AND tool = ?2 AND digest = ?3 AND attempt = ?4",
+        params![turn.0, tool, digest, attempt],
+        |r| r.get(0),
+    )?)
+}
+
+/// The stored answer of an earlier attempt, which is marked as used by this one.
+pub fn repeat(
+    c: &Connection,
+    turn: TurnId,
+    attempt: u32,
+    tool: &str,
+    digest: &str,
+    nth: i64,
+) -> Result<Option<Asked>> {
+    let found: Option<(bool, String)> = c
+        .query_row(
+            "UPDATE requests SET attempt = ?5 WHERE turn = ?1 AND tool = ?2 AND digest = ?3 AND nth = ?4
+             RETURNING ok, result",
+            params![turn.0, tool, digest, nth, attempt],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )
+        .optional()?;
+    Ok(found.map(|(ok, result)| Asked {
+        ok,
+        result: serde_json::from_str(&result).unwrap_or(Value::String(result)),
+    }))
+}
+
+/// Stores an answer together with its effect.
+pub fn store(
+    c: &Connection,
+    turn: TurnId,
+    attempt: u32,
+    call: (&str, &str, i64),
+    arguments: &Value,
+    asked: &Asked,
+) -> Result<()> {
+    let (tool, digest, nth) = call;
+    c.execute(
+        "INSERT INTO requests (turn, tool, digest, nth, attempt, arguments, ok, result, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            turn.0, tool, digest, nth, attempt, arguments.to_string(), asked.ok,
+            asked.result.to_string(), now_ms(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// What a turn asked so far: tool, arguments, granted.
+pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<(String, String, bool)>> {
+    let mut statement = c.prepare_cached(
+        "SELECT tool, arguments, ok FROM requests WHERE turn = ?1 ORDER BY created_at, tool, nth",
+    )?;
+    let rows = statement.query_map([turn.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_order_of_keys() {
+        let a: Value = serde_json::from_str(r#"{"a":1,"b":2}"#).expect("json");
+        let b: Value = serde_json::from_str(r#"{"b":2,"a":1}"#).expect("json");
+        assert_eq!(digest(&a), digest(&b));
+        assert_ne!(digest(&a), digest(&json!({"a": 1})));
+    }
+}

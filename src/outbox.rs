@@ -1,0 +1,272 @@
+//! Delivery: the one owner of order, retry and back-off of what must reach a chat.
+//!
+//! Rows of one chat go out one after the other, rows of different chats side by
+//! side. A row that cannot be sent is tried again with growing pauses, and given
+//! up after [`GIVE_UP`]: visible in `status` and `explain`, and out of the way.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::channel::{Channel, SendError};
+use crate::db::{self, Delivery, Ledger, MessageState, OutboxRow, now_ms};
+use crate::ids::TurnId;
+
+/// How long a row is tried, in milliseconds.
+pub const GIVE_UP: i64 = 24 * 60 * 60 * 1000;
+const FIRST_PAUSE: i64 = 1_000;
+const LONGEST_PAUSE: i64 = 5 * 60_000;
+
+/// What the outbox is told.
+#[derive(Debug)]
+enum Note {
+    /// There may be rows (who committed some; a channel that is connected again).
+    Rows,
+    /// A turn ended; when its chat's rows are out, its messages are settled.
+    Ended(TurnId),
+    /// The assistant is at work for a chat, or no longer.
+    Typing(String, bool),
+}
+
+/// A handle to the delivery. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    notes: mpsc::UnboundedSender<Note>,
+}
+
+impl Outbox {
+    /// Starts the delivery through these channels. It ends with the last handle.
+    pub fn start(ledger: Ledger, channels: Vec<Arc<dyn Channel>>) -> (Outbox, tokio::task::JoinHandle<()>) {
+        let (notes, inbox) = mpsc::unbounded_channel();
+        let delivery = Courier { ledger, channels, ended: HashMap::new(), busy: HashSet::new() };
+        let task = tokio::spawn(delivery.run(inbox));
+        (Outbox { notes }, task)
+    }
+
+    /// Says that rows were committed, or that a channel can send again.
+    pub fn wake(&self) {
+        // The delivery is only gone when the daemon ends; rows wait for the next.
+        let _ = self.notes.send(Note::Rows);
+    }
+
+    /// Says that the assistant is at work for a chat, or no longer.
+    pub fn typing(&self, jid: &str, on: bool) {
+        let _ = self.notes.send(Note::Typing(jid.into(), on));
+    }
+
+    /// Says that a turn ended.
+    pub fn ended(&self, turn: TurnId) {
+        let _ = self.notes.send(Note::Ended(turn));
+    }
+}
+
+struct Courier {
+    ledger: Ledger,
+    channels: Vec<Arc<dyn Channel>>,
+    /// Turns that ended, by chat, whose messages are not settled yet.
+    ended: HashMap<String, Vec<TurnId>>,
+    busy: HashSet<String>,
+}
+
+/// What delivering to one chat led to.
+struct Round {
+    jid: String,
+    again: Option<Duration>,
+}
+
+impl Courier {
+    async fn run(mut self, mut notes: mpsc::UnboundedReceiver<Note>) {
+        let mut rounds: JoinSet<Round> = JoinSet::new();
+        let mut retry: Option<tokio::time::Instant> = None;
+        let mut missed: HashSet<String> = HashSet::new();
+        loop {
+            let pause = async {
+                match retry {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                note = notes.recv() => match note {
+                    None => return,
+                    Some(Note::Rows) => self.begin(&mut rounds, &mut missed).await,
+                    Some(Note::Typing(jid, on)) => {
+                        if let Some(channel) = self.channels.iter().find(|c| c.owns(&jid)) {
+                            channel.typing(&jid, on);
+                        }
+                    }
+                    Some(Note::Ended(turn)) => self.note_end(turn, &mut rounds, &mut missed).await,
+                },
+                Some(round) = rounds.join_next(), if !rounds.is_empty() => {
+                    let Ok(round) = round else { continue };
+                    self.busy.remove(&round.jid);
+                    if let Some(pause) = round.again {
+                        let at = tokio::time::Instant::now() + pause;
+                        retry = Some(retry.map_or(at, |other| other.min(at)));
+                    }
+                    if missed.remove(&round.jid) {
+                        self.deliver(round.jid, &mut rounds, &mut missed);
+                    }
+                },
+                () = pause => {
+                    retry = None;
+                    self.begin(&mut rounds, &mut missed).await;
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self, rounds: &mut JoinSet<Round>, missed: &mut HashSet<String>) {
+        match self.ledger.write(db::outbox::pending_chats).await {
+            Ok(chats) => {
+                for jid in chats {
+                    self.deliver(jid, rounds, missed);
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot read the outbox"),
+        }
+    }
+
+    async fn note_end(
+        &mut self,
+        turn: TurnId,
+        rounds: &mut JoinSet<Round>,
+        missed: &mut HashSet<String>,
+    ) {
+        match self.ledger.write(move |c| db::turns::jid(c, turn)).await {
+            Ok(jid) => {
+                self.ended.entry(jid.clone()).or_default().push(turn);
+                self.deliver(jid, rounds, missed);
+            }
+            Err(error) => tracing::error!(%error, %turn, "cannot read a turn"),
+        }
+    }
+
+    fn deliver(&mut self, jid: String, rounds: &mut JoinSet<Round>, missed: &mut HashSet<String>) {
+        if !self.busy.insert(jid.clone()) {
+            missed.insert(jid);
+            return;
+        }
+        let channel = self.channels.iter().find(|c| c.owns(&jid)).cloned();
+        let ended = self.ended.remove(&jid).unwrap_or_default();
+        let ledger = self.ledger.clone();
+        rounds.spawn(async move {
+            let again = match channel {
+                Some(channel) => {
+                    let outcome = empty(&ledger, channel.as_ref(), &jid).await;
+                    settle(&ledger, channel.as_ref(), &jid, ended).await;
+                    outcome
+                }
+                None => None,
+            };
+            Round { jid, again }
+        });
+    }
+}
+
+/// Sends what a chat has waiting. Says when to come back, if rows remain that a
+/// pause may help.
+async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Duration> {
+    loop {
+        let chat = jid.to_owned();
+        let row = match ledger.write(move |c| db::outbox::head(c, &chat)).await {
+            Ok(Some(row)) => row,
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the outbox");
+                return Some(Duration::from_secs(2));
+            }
+        };
+        let now = now_ms();
+        if row.not_before > now {
+            return Some(Duration::from_millis(row.not_before.abs_diff(now)));
+        }
+        let delivery = match channel.send(&row).await {
+            Ok(()) => Delivery::Sent,
+            Err(error) => match after(&row, &error, now_ms()) {
+                Some(delivery) => delivery,
+                // Whoever connects wakes us.
+                None => return None,
+            },
+        };
+        tracing::debug!(row = row.id, outcome = ?delivery, "outbox");
+        let id = row.id;
+        let noted = delivery.clone();
+        if let Err(error) = ledger.write(move |c| db::outbox::settle(c, id, &noted)).await {
+            // The row goes again under the same id, which the network knows.
+            tracing::error!(%error, row = id, "sent, but could not note it");
+            return Some(Duration::from_secs(2));
+        }
+    }
+}
+
+/// What a failed attempt means for a row; `None` to wait for the connection.
+fn after(row: &OutboxRow, error: &SendError, now: i64) -> Option<Delivery> {
+    let spent = now - row.created_at >= GIVE_UP;
+    match error {
+        SendError::Never(error) => Some(Delivery::Failed { error: error.clone() }),
+        other if spent => Some(Delivery::Failed { error: format!("given up after a day: {other}") }),
+        SendError::Offline => None,
+        SendError::Later(error) => {
+            let pause = FIRST_PAUSE.saturating_mul(2_i64.saturating_pow(row.attempts.min(20)));
+            Some(Delivery::Later { at: now + pause.min(LONGEST_PAUSE), error: error.clone() })
+        }
+    }
+}
+
+async fn settle(ledger: &Ledger, channel: &dyn Channel, jid: &str, ended: Vec<TurnId>) {
+    for turn in ended {
+        let messages = ledger.write(move |c| db::messages::of_turn(c, turn.0)).await;
+        for message in messages.into_iter().flatten().filter(|m| m.chat_jid == jid) {
+            let state = match message.state.as_str() {
+                "answered" => MessageState::Answered,
+                "failed" => MessageState::Failed,
+                _ => continue,
+            };
+            channel.settled(jid, &message.id, state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(attempts: u32, created_at: i64) -> OutboxRow {
+        OutboxRow {
+            id: 1,
+            turn: None,
+            key: "answer".into(),
+            chat_jid: "t:1".into(),
+            channel_id: "x".into(),
+            text: "hi".into(),
+            reply_to: None,
+            state: "pending".into(),
+            attempts,
+            not_before: 0,
+            error: None,
+            created_at,
+            sent_at: None,
+        }
+    }
+
+    #[test]
+    fn pauses_grow_to_a_ceiling_and_end_after_a_day() {
+        let later = SendError::Later("busy".into());
+        let pause = |attempts| match after(&row(attempts, 0), &later, 1_000_000) {
+            Some(Delivery::Later { at, .. }) => at - 1_000_000,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([pause(0), pause(1), pause(3), pause(12), pause(4_000_000)], [1_000, 2_000, 8_000, 300_000, 300_000]);
+        assert!(matches!(after(&row(0, 0), &later, GIVE_UP), Some(Delivery::Failed { .. })));
+    }
+
+    #[test]
+    fn a_lost_connection_costs_no_attempt_but_does_not_last_for_ever() {
+        assert_eq!(after(&row(3, 0), &SendError::Offline, 5), None);
+        assert!(matches!(after(&row(0, 0), &SendError::Offline, GIVE_UP), Some(Delivery::Failed { .. })));
+    }
+}

@@ -1,0 +1,264 @@
+//! One group's task: takes events, asks [`state`](super::state) what to do, and
+//! does it. What it knows beyond the state is only how to reach the guest.
+//!
+//! The order in which a step is carried out is what makes a crash harmless: rows
+//! first, in one commit; only then the new state, and everything the outside sees.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
+
+use super::guest::{self, Guest, Host};
+use super::rows::{self, Payload};
+use super::slots::Place;
+use super::state::{self, Effect, Event, State};
+use crate::db::{self, now_ms};
+use crate::ids::Folder;
+use crate::ipc::record::HostRecord;
+
+/// What an actor is told.
+#[derive(Debug)]
+pub enum Message {
+    /// An event of the state machine (dispatcher, slots, daemon).
+    Event(Event),
+    /// A place under the cap (slots).
+    Place(Place),
+    /// The guest wrote into its mailbox (watch).
+    Mail,
+}
+
+/// How often an actor with a guest or an open turn looks by itself.
+pub(super) const SAFETY_NET: Duration = Duration::from_secs(2);
+
+/// One group's task.
+pub struct Actor {
+    pub(super) host: Arc<Host>,
+    pub(super) folder: Folder,
+    pub(super) state: State,
+    pub(super) guest: Option<Guest>,
+    pub(super) own: UnboundedSender<Message>,
+    /// What to tell people when the guest's end fails a turn.
+    pub(super) last_error: Option<String>,
+    /// Whether the incarnation to bury is of a host that had died.
+    pub(super) crash: bool,
+    place: Option<Place>,
+    asking: Option<JoinHandle<()>>,
+}
+
+impl Actor {
+    /// Runs until told to drain and nothing is left alive.
+    pub async fn run(
+        host: Arc<Host>,
+        folder: Folder,
+        state: State,
+        own: UnboundedSender<Message>,
+        mut inbox: UnboundedReceiver<Message>,
+    ) {
+        let crash = state.incarnation().is_some();
+        let mut actor = Actor {
+            host,
+            folder,
+            state,
+            guest: None,
+            place: None,
+            asking: None,
+            own,
+            crash,
+            last_error: None,
+        };
+        actor.handle(Event::Tick).await;
+        while !actor.is_drained() {
+            let rest = actor.state.incarnation().is_some() || !actor.state.turns.is_empty();
+            let pause = actor.pause();
+            let message = tokio::select! {
+                message = inbox.recv() => message,
+                ended = exited(&mut actor.guest) => {
+                    actor.note_exit(&ended);
+                    Some(Message::Event(Event::Exited))
+                }
+                () = tokio::time::sleep(pause), if rest => Some(Message::Event(Event::Tick)),
+            };
+            match message {
+                None => return,
+                Some(Message::Mail) => actor.read_mail().await,
+                Some(Message::Place(place)) => {
+                    actor.place = Some(place);
+                    actor.handle(Event::Slot).await;
+                }
+                Some(Message::Event(event)) => {
+                    // Records that were written before an end count before it.
+                    if matches!(event, Event::Tick) {
+                        actor.read_mail().await;
+                    }
+                    actor.handle(event).await;
+                }
+            }
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.state.draining && self.state.guest == state::Guest::Absent
+    }
+
+    fn pause(&self) -> Duration {
+        let now = now_ms();
+        let due = self.state.turns.iter().filter_map(|t| match t.phase {
+            state::Phase::Queued { not_before } if not_before > now => Some(not_before - now),
+            _ => None,
+        });
+        due.min().map_or(SAFETY_NET, |ms| Duration::from_millis(ms.unsigned_abs() + 1).min(SAFETY_NET))
+    }
+
+    fn note_exit(&mut self, status: &str) {
+        tracing::info!(group = %self.folder, status, "the guest ended");
+        let tail = self.guest.as_ref().map(|g| {
+            g.complaint.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        });
+        self.last_error = Some(match tail.filter(|t| !t.is_empty()) {
+            Some(tail) => format!("the agent's container ended ({status}): {tail}"),
+            None => format!("the agent's container ended ({status})"),
+        });
+    }
+
+    /// Handles an event and all that follow from it.
+    pub(super) async fn handle(&mut self, event: Event) {
+        self.apply(event, None, Payload::default()).await;
+    }
+
+    /// One step: decide, commit the rows, then act. `record` is the number of the
+    /// mailbox record that the event came from; its effect and its number are one
+    /// commit. `false` if the ledger refused: then nothing has changed.
+    pub(super) async fn apply(&mut self, event: Event, record: Option<u64>, payload: Payload) -> bool {
+        let Some(mut events) = self.step(event, record, payload).await else { return false };
+        while let Some(event) = events.pop_front() {
+            if let Some(more) = self.step(event, None, Payload::default()).await {
+                events.extend(more);
+            }
+        }
+        let idle = self.state.idle_since();
+        self.host.slots.note(&self.folder, idle, &self.own);
+        true
+    }
+
+    async fn step(
+        &mut self,
+        event: Event,
+        record: Option<u64>,
+        payload: Payload,
+    ) -> Option<VecDeque<Event>> {
+        let (next, effects) = state::step(&self.host.rules, &self.state, &event, now_ms());
+        if !self.commit(&effects, record, payload).await {
+            return None;
+        }
+        if event != Event::Tick {
+            tracing::debug!(group = %self.folder, ?event, ?effects);
+        }
+        self.state = next;
+        let mut events = VecDeque::new();
+        for effect in effects.iter().filter(|e| !e.is_row()) {
+            events.extend(self.act(effect).await);
+        }
+        Some(events)
+    }
+
+    pub(super) async fn commit(&mut self, effects: &[Effect], record: Option<u64>, mut payload: Payload) -> bool {
+        let rows: Vec<Effect> = effects.iter().filter(|e| e.is_row()).cloned().collect();
+        if rows.is_empty() {
+            return true;
+        }
+        if let Some(guest) = &self.guest {
+            payload.usage = guest.serving.take_usage();
+        }
+        if payload.error.is_none() {
+            payload.error = self.last_error.clone();
+        }
+        let at = record.zip(self.state.incarnation());
+        let committed = self
+            .host
+            .ledger
+            .write(move |c| {
+                if let Some((number, id)) = at
+                    && !db::incarnations::advance(c, id, number)?
+                {
+                    return Ok(Vec::new());
+                }
+                rows::apply(c, &rows, &payload)
+            })
+            .await;
+        match committed {
+            Ok(ended) => {
+                self.host.outbox.wake();
+                ended.into_iter().for_each(|turn| self.host.outbox.ended(turn));
+                true
+            }
+            Err(error) => {
+                tracing::error!(group = %self.folder, %error, "not committed; trying again");
+                false
+            }
+        }
+    }
+
+    /// Carries out an effect that is more than rows.
+    async fn act(&mut self, effect: &Effect) -> Option<Event> {
+        match effect {
+            Effect::AskSlot => {
+                let (slots, own) = (self.host.slots.clone(), self.own.clone());
+                self.asking = Some(tokio::spawn(async move {
+                    if let Some(place) = slots.place().await {
+                        // Dropped, and so given back, if the actor is gone.
+                        let _ = own.send(Message::Place(place));
+                    }
+                }));
+                None
+            }
+            Effect::FreeSlot => {
+                self.place = None;
+                if let Some(asking) = self.asking.take() {
+                    asking.abort();
+                }
+                None
+            }
+            Effect::Open { fresh } => self.open(*fresh).await,
+            Effect::Claim => Some(self.claim().await),
+            Effect::Give(turn) => Some(self.give(*turn).await),
+            Effect::Spawn => self.spawn().await,
+            Effect::Interrupt(turn) => {
+                self.tell(&HostRecord::Interrupt { turn: *turn }).await;
+                None
+            }
+            Effect::Close => {
+                self.tell(&HostRecord::Close).await;
+                None
+            }
+            Effect::Stop => {
+                let id = self.guest.as_ref()?.id;
+                if let Err(error) = guest::end(&self.host, id).await {
+                    tracing::error!(group = %self.folder, %error, "cannot stop the guest");
+                }
+                None
+            }
+            Effect::Bury => self.bury().await,
+            Effect::Clean(id) => {
+                self.clean(*id);
+                None
+            }
+            // Rows, which are committed already.
+            Effect::Complete(_)
+            | Effect::Requeue { .. }
+            | Effect::GiveUp { .. }
+            | Effect::Notice(_)
+            | Effect::Dead(_) => None,
+        }
+    }
+}
+
+async fn exited(guest: &mut Option<Guest>) -> String {
+    match guest {
+        Some(guest) => guest.exited().await,
+        None => std::future::pending().await,
+    }
+}
+

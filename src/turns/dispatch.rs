@@ -1,0 +1,220 @@
+//! Wakes the right group: on an event at once, and every 2 seconds by a look into
+//! the ledger, so that a lost event costs seconds and no message.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use notify::event::{EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
+
+use super::actor::{Actor, Message};
+use super::guest::Host;
+use super::state::{Event, State};
+use crate::db;
+use crate::ids::{Folder, Incarnation};
+use crate::ipc::host::HostMailbox;
+
+/// Tells which mailboxes to watch.
+pub struct Watch {
+    watcher: Mutex<Option<RecommendedWatcher>>,
+}
+
+impl Watch {
+    /// Watches mailboxes; `mail` gets the folder of each group whose guest wrote a
+    /// record. Without file events (a full inotify table) the safety net remains.
+    pub fn new(mail: UnboundedSender<Folder>) -> Watch {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            let renamed = matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)) | EventKind::Create(_));
+            for path in event.paths.iter().filter(|_| renamed) {
+                if let Some(folder) = group_of(path) {
+                    // The dispatcher is only gone when the daemon ends.
+                    let _ = mail.send(folder);
+                }
+            }
+        });
+        let watcher = watcher
+            .inspect_err(|error| tracing::warn!(%error, "no file events: answers may take 2 s longer"));
+        Watch { watcher: Mutex::new(watcher.ok()) }
+    }
+
+    /// Watches the mailbox in `directory`.
+    pub fn add(&self, directory: &Path) {
+        self.change(|watcher| watcher.watch(&HostMailbox::out(directory), RecursiveMode::NonRecursive));
+    }
+
+    /// Stops watching it.
+    pub fn remove(&self, directory: &Path) {
+        self.change(|watcher| match watcher.unwatch(&HostMailbox::out(directory)) {
+            Err(error) if matches!(error.kind, notify::ErrorKind::WatchNotFound) => Ok(()),
+            other => other,
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut RecommendedWatcher) -> notify::Result<()>) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(Err(error)) = watcher.as_mut().map(change) {
+            tracing::warn!(%error, "cannot watch a mailbox; looking every 2 s instead");
+        }
+    }
+}
+
+/// `data/ipc/<folder>/<incarnation>/out/<record>` -> folder; hidden names are
+/// records in the making.
+fn group_of(record: &Path) -> Option<Folder> {
+    let name = record.file_name()?.to_str()?;
+    let folder = record.parent()?.parent()?.parent()?.file_name()?.to_str()?;
+    (!name.starts_with('.')).then(|| Folder::parse(folder).ok()).flatten()
+}
+
+/// 128 random bits in hexadecimal: an installation's id, a container's token.
+pub fn random_hex() -> Result<String, super::guest::GuestError> {
+    use std::io::Read;
+    let mut bytes = [0_u8; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|source| super::guest::GuestError::Io { what: "/dev/urandom".into(), source })?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// The actors, by group.
+pub struct Dispatcher {
+    host: Arc<Host>,
+    actors: HashMap<Folder, (UnboundedSender<Message>, JoinHandle<()>)>,
+}
+
+/// How often the ledger is looked at without an event.
+const SAFETY_NET: Duration = Duration::from_secs(2);
+
+impl Dispatcher {
+    /// With no actor yet.
+    pub fn new(host: Arc<Host>) -> Dispatcher {
+        Dispatcher { host, actors: HashMap::new() }
+    }
+
+    /// Recovers what the last run left, then serves until `stop` resolves, then
+    /// drains: running turns get `grace`, what remains is interrupted and stays
+    /// queued.
+    pub async fn run(
+        mut self,
+        mut work: UnboundedReceiver<Folder>,
+        mut mail: UnboundedReceiver<Folder>,
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+    ) {
+        tokio::pin!(stop);
+        self.recover().await;
+        let mut net = tokio::time::interval(SAFETY_NET);
+        net.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(folder) = work.recv() => self.tell(&folder, Message::Event(Event::Work)).await,
+                Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
+                _ = net.tick() => self.look().await,
+                () = &mut stop => break,
+            }
+        }
+        self.drain(mail, grace).await;
+    }
+
+    /// An incarnation that is not known to be dead is buried by its group's actor,
+    /// before anything else happens in that group.
+    async fn recover(&mut self) {
+        let left = match self.host.ledger.write(db::incarnations::not_dead).await {
+            Ok(left) => left,
+            Err(error) => return tracing::error!(%error, "cannot read the ledger"),
+        };
+        // A group has at most one; should there be more, the later ones are buried
+        // by the actor and the earlier ones here.
+        let mut latest: HashMap<Folder, Incarnation> = HashMap::new();
+        for open in left {
+            let Ok(folder) = Folder::parse(&open.folder) else { continue };
+            latest.insert(folder, open.id);
+        }
+        for (folder, id) in latest {
+            self.spawn(&folder, Some(id)).await;
+        }
+        self.look().await;
+    }
+
+    async fn look(&mut self) {
+        let found = self
+            .host
+            .ledger
+            .write(|c| Ok((db::messages::waiting_folders(c)?, db::turns::open_folders(c)?)))
+            .await;
+        let (waiting, open) = match found {
+            Ok(found) => found,
+            Err(error) => return tracing::error!(%error, "cannot read the ledger"),
+        };
+        for folder in waiting.iter().filter_map(|f| Folder::parse(f).ok()) {
+            self.tell(&folder, Message::Event(Event::Work)).await;
+        }
+        for folder in open.iter().filter_map(|f| Folder::parse(f).ok()) {
+            if !self.actors.contains_key(&folder) {
+                self.spawn(&folder, None).await;
+            }
+        }
+    }
+
+    async fn tell(&mut self, folder: &Folder, message: Message) {
+        if !self.actors.contains_key(folder) {
+            self.spawn(folder, None).await;
+        }
+        self.tell_if_there(folder, message);
+    }
+
+    fn tell_if_there(&self, folder: &Folder, message: Message) {
+        if let Some((actor, _)) = self.actors.get(folder) {
+            // Gone only while draining.
+            let _ = actor.send(message);
+        }
+    }
+
+    async fn spawn(&mut self, folder: &Folder, incarnation: Option<Incarnation>) {
+        let name = folder.to_string();
+        let open = match self.host.ledger.write(move |c| db::turns::open_of(c, &name)).await {
+            Ok(open) => open,
+            Err(error) => return tracing::error!(%error, "cannot read the ledger"),
+        };
+        let (own, inbox) = mpsc::unbounded_channel();
+        let state = State::from_rows(&open, incarnation);
+        let actor = Actor::run(self.host.clone(), folder.clone(), state, own.clone(), inbox);
+        self.actors.insert(folder.clone(), (own, tokio::spawn(actor)));
+    }
+
+    async fn drain(mut self, mut mail: UnboundedReceiver<Folder>, grace: Duration) {
+        let mut tasks = Vec::new();
+        for (actor, task) in self.actors.values_mut() {
+            let _ = actor.send(Message::Event(Event::Drain));
+            tasks.push(std::mem::replace(task, tokio::spawn(async {})));
+        }
+        let all = async {
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "an actor failed");
+                }
+            }
+        };
+        tokio::pin!(all);
+        let hurry = tokio::time::sleep(grace);
+        tokio::pin!(hurry);
+        let mut hurried = false;
+        loop {
+            tokio::select! {
+                () = &mut all => return,
+                Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
+                () = &mut hurry, if !hurried => {
+                    hurried = true;
+                    for (actor, _) in self.actors.values() {
+                        let _ = actor.send(Message::Event(Event::DrainNow));
+                    }
+                }
+            }
+        }
+    }
+}

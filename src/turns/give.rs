@@ -1,0 +1,188 @@
+//! The actor's way to the guest: opening an incarnation, claiming and giving
+//! turns, starting the process.
+
+use tokio::time::sleep;
+
+use super::actor::{Actor, Message, SAFETY_NET};
+use super::guest::{self, Guest};
+use super::state::Event;
+use crate::db::{self, Claim, Claimed, now_ms};
+use crate::ids::TurnId;
+use crate::ipc::record::{HostRecord, Turn};
+use crate::prompt;
+
+impl Actor {
+    pub(super) async fn open(&mut self, fresh: bool) -> Option<Event> {
+        let (folder, runtime) = (self.folder.clone(), self.host.runtime.name());
+        let opened = self
+            .host
+            .ledger
+            .write(move |c| {
+                let Some(group) = db::groups::by_folder(c, &folder)? else { return Ok(None) };
+                let session = guest::session(c, &folder, fresh)?;
+                let id = db::incarnations::open(c, &folder, runtime)?;
+                Ok(Some((group, id, session)))
+            })
+            .await;
+        let (group, id, session) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                tracing::warn!(group = %self.folder, "the group is gone");
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(group = %self.folder, %error, "cannot open an incarnation; trying again");
+                let own = self.own.clone();
+                tokio::spawn(async move {
+                    sleep(SAFETY_NET).await;
+                    let _ = own.send(Message::Event(Event::Slot));
+                });
+                return None;
+            }
+        };
+        match Guest::prepare(&self.host, &group, id, session) {
+            Ok(guest) => {
+                self.host.watch.add(&self.host.config.ipc(&self.folder, id));
+                self.guest = Some(guest);
+            }
+            Err(error) => self.last_error = Some(format!("the agent's container cannot start: {error}")),
+        }
+        Some(Event::Opened(id))
+    }
+
+    pub(super) async fn claim(&mut self) -> Event {
+        let Some(id) = self.state.incarnation() else { return Event::NotClaimed { again: true } };
+        let (folder, config) = (self.folder.clone(), self.host.config.clone());
+        let deadline = now_ms() + self.host.rules.turn;
+        let claimed = self
+            .host
+            .ledger
+            .write(move |c| {
+                let is_main = db::groups::by_folder(c, &folder)?.is_some_and(|g| g.is_main);
+                let claim = Claim {
+                    folder: &folder,
+                    incarnation: id,
+                    deadline,
+                    render: &|messages| prompt::render(messages, config.timezone),
+                    isolate_strangers: is_main,
+                };
+                db::turns::claim(c, &claim)
+            })
+            .await;
+        match claimed {
+            Ok(Some(claimed)) => {
+                if claimed.more {
+                    let _ = self.own.send(Message::Event(Event::Work));
+                }
+                self.hand_over(claimed, None).await
+            }
+            Ok(None) => Event::NotClaimed { again: false },
+            Err(error) => {
+                tracing::error!(group = %self.folder, %error, "cannot claim; trying again");
+                Event::NotClaimed { again: true }
+            }
+        }
+    }
+
+    pub(super) async fn give(&mut self, turn: TurnId) -> Event {
+        let Some(id) = self.state.incarnation() else { return Event::NotGiven(turn) };
+        let deadline = now_ms() + self.host.rules.turn;
+        let rules = self.host.rules;
+        let given = self
+            .host
+            .ledger
+            .write(move |c| {
+                let claimed = db::turns::give(c, turn, id, deadline)?;
+                let open = &claimed.open;
+                let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
+                let preface = repeat_preface(c, turn, last)?;
+                Ok((claimed, preface))
+            })
+            .await;
+        match given {
+            Ok((claimed, preface)) => self.hand_over(claimed, Some(preface)).await,
+            Err(error) => {
+                tracing::error!(group = %self.folder, %error, "cannot give a turn; trying again");
+                Event::NotGiven(turn)
+            }
+        }
+    }
+
+    /// The record follows the commit. If it cannot be written the turn stays
+    /// running, and the guest, which then does not answer, is its undoing; so end
+    /// the guest at once.
+    async fn hand_over(&mut self, claimed: Claimed, preface: Option<String>) -> Event {
+        let open = claimed.open;
+        let prompt = match preface {
+            Some(preface) => format!("{preface}\n\n{}", claimed.prompt),
+            None => claimed.prompt,
+        };
+        self.tell(&HostRecord::Turn(Turn {
+            turn: open.id,
+            attempt: open.attempt,
+            uuid: uuid(&self.host.install, open.id, open.attempt),
+            kind: open.kind,
+            session: open.session,
+            deadline_ms: self.host.rules.turn.unsigned_abs(),
+            prompt,
+            script: None,
+        }))
+        .await;
+        Event::Claimed(open)
+    }
+
+    pub(super) async fn tell(&mut self, record: &HostRecord) {
+        let Some(guest) = &mut self.guest else { return };
+        match guest.mailbox.write(record) {
+            Ok(()) => guest.poke().await,
+            Err(error) => {
+                tracing::error!(group = %self.folder, %error, "cannot write to the guest; ending it");
+                self.last_error = Some(error.to_string());
+                let _ = self.own.send(Message::Event(Event::Runaway));
+            }
+        }
+    }
+
+    pub(super) async fn spawn(&mut self) -> Option<Event> {
+        // Not prepared: `open` has noted why.
+        let Some(guest) = &mut self.guest else { return Some(Event::Exited) };
+        match guest.spawn(&self.host).await {
+            Ok(process) => {
+                let id = guest.id;
+                if let Err(error) =
+                    self.host.ledger.write(move |c| db::incarnations::live(c, id, &process)).await
+                {
+                    tracing::error!(group = %self.folder, %error, "cannot note the guest's process");
+                }
+                None
+            }
+            Err(error) => {
+                self.last_error = Some(format!("the agent's container cannot start: {error}"));
+                Some(Event::Exited)
+            }
+        }
+    }
+}
+
+fn repeat_preface(c: &rusqlite::Connection, turn: TurnId, last: bool) -> db::Result<String> {
+    let said: Vec<String> = db::outbox::of_turn(c, turn)?
+        .into_iter()
+        .filter(|row| !row.key.starts_with("notice:"))
+        .map(|row| row.text)
+        .collect();
+    let asked: Vec<String> = db::requests::of_turn(c, turn)?
+        .into_iter()
+        .filter(|(tool, _, ok)| *ok && tool != "send_message")
+        .map(|(tool, arguments, _)| format!("{tool} {arguments}"))
+        .collect();
+    Ok(prompt::repeat_preface(&said, &asked, last))
+}
+
+/// A version-4-shaped uuid from (installation, turn, attempt): the CLI drops one
+/// that it has seen, so each attempt has its own, and a repeated delivery of the
+/// same attempt has the same.
+fn uuid(install: &str, turn: TurnId, attempt: u32) -> String {
+    let hex: String = install.chars().filter(char::is_ascii_hexdigit).chain(std::iter::repeat('0')).take(8).collect();
+    let turn = turn.0.unsigned_abs();
+    format!("{hex}-{:04x}-4{:03x}-8{:03x}-{:012x}", attempt & 0xffff, (turn >> 60) & 0xfff, (turn >> 48) & 0xfff, turn & 0xffff_ffff_ffff)
+}

@@ -1,0 +1,299 @@
+//! One group's container, from the host's side: its mailbox, its lifeline, its
+//! proxy, and everything that has to be prepared before and removed after.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin};
+
+use crate::config::Config;
+use crate::container::{Limits, Mount, Process, Runtime, RuntimeError, Spec};
+use crate::db::{self, Group, Ledger};
+use crate::ids::{Folder, Incarnation};
+use crate::ipc::host::{HostMailbox, MailboxError};
+use crate::ipc::record::{HostRecord, Start};
+use crate::outbox::Outbox;
+use crate::proxy::{Credential, Egress, Proxy, Serving, Tenant};
+use crate::tree::{Tree, TreeError};
+
+use super::slots::Slots;
+use super::state::Rules;
+
+/// What all groups share.
+pub struct Host {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Where guests run.
+    pub runtime: Arc<dyn Runtime>,
+    /// Their way to the model and the web.
+    pub proxy: Proxy,
+    /// Their way to the chats.
+    pub outbox: Outbox,
+    /// The cap.
+    pub slots: Arc<Slots>,
+    /// Which mailboxes are watched.
+    pub watch: super::dispatch::Watch,
+    /// This installation's id.
+    pub install: String,
+    /// The directory with the guest program, as it is mounted.
+    pub program: PathBuf,
+    /// Uid and gid that guests write as, when not the daemon's own.
+    pub owner: Option<(u32, u32)>,
+    /// Times and limits.
+    pub rules: Rules,
+}
+
+/// Why a guest cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// A directory or file of the host.
+    #[error("{what}: {source}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The CLI is not where it should be.
+    #[error("Claude Code is missing: there is no {0}; `./nanoclaw.sh install` fetches it")]
+    NoCli(PathBuf),
+    /// The runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The mailbox.
+    #[error(transparent)]
+    Mailbox(#[from] MailboxError),
+    /// A tree that guests write.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// A container with its mailbox; the process may not run yet.
+pub struct Guest {
+    /// Which.
+    pub id: Incarnation,
+    /// Its mailbox.
+    pub mailbox: HostMailbox,
+    /// Meters and holds its proxy open.
+    pub serving: Serving,
+    process: Option<Child>,
+    lifeline: Option<ChildStdin>,
+    spec: Spec,
+    /// The tail of what it wrote to standard error.
+    pub complaint: Arc<std::sync::Mutex<String>>,
+}
+
+impl Guest {
+    /// Makes an incarnation's directories, opens its proxy and writes `start`.
+    pub fn prepare(
+        host: &Host,
+        group: &Group,
+        id: Incarnation,
+        session_id: Option<String>,
+    ) -> Result<Guest, GuestError> {
+        let config = &host.config;
+        let folder = &group.folder;
+        let directory = config.ipc(folder, id);
+        let mut mailbox = HostMailbox::create(&directory, &errors(config))?;
+        let run = directory.join("run");
+        let scratch = directory.join("scratch");
+        for path in [&run, &scratch, &config.groups().join(folder.as_str()), &config.groups().join("global"), &config.sessions(folder)] {
+            std::fs::create_dir_all(path).map_err(|source| io(path, source))?;
+        }
+        seed_memory(config, group)?;
+        let token = super::dispatch::random_hex()?;
+        let credential = match config.credential {
+            Some(Credential::OAuth(_)) => "CLAUDE_CODE_OAUTH_TOKEN",
+            _ => "ANTHROPIC_API_KEY",
+        };
+        let tenant = Tenant { incarnation: id, group: folder.clone(), token: token.clone(), egress: Egress::Web };
+        let serving = host.proxy.serve(&run, tenant).map_err(|source| io(&run, source))?;
+        mailbox.write(&HostRecord::Start(Start {
+            incarnation: id,
+            group: folder.to_string(),
+            is_main: group.is_main,
+            assistant_name: config.assistant_name.clone(),
+            timezone: config.timezone.to_string(),
+            session_id,
+            model: config.model.clone(),
+        }))?;
+        if let Some((uid, gid)) = host.owner {
+            for path in [directory.join("out"), config.groups().join(folder.as_str()), config.sessions(folder)] {
+                own(&path, uid, gid)?;
+            }
+            if group.is_main {
+                own(&config.groups().join("global"), uid, gid)?;
+            }
+        }
+        let cli = config.claude.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let spec = Spec {
+            install: host.install.clone(),
+            incarnation: id,
+            group: folder.clone(),
+            mounts: mounts(host, group, id),
+            env: [
+                ("HOME", "/home/node".to_owned()),
+                ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),
+                ("LANG", "C.UTF-8".into()),
+                ("TZ", config.timezone.to_string()),
+                ("CLAUDE_CONFIG_DIR", "/home/node/.claude".into()),
+                ("NANOCLAW_CLAUDE", format!("/opt/nanoclaw/cli/{cli}")),
+                (credential, token),
+            ]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+            argv: vec!["/opt/nanoclaw/bin/nanoclaw".into(), "agent".into()],
+            scratch,
+            limits: Limits::default(),
+        };
+        Ok(Guest {
+            id,
+            mailbox,
+            serving,
+            process: None,
+            lifeline: None,
+            spec,
+            complaint: Arc::default(),
+        })
+    }
+
+    /// Starts the process.
+    pub async fn spawn(&mut self, host: &Host) -> Result<Process, GuestError> {
+        if !host.config.claude.is_file() {
+            return Err(GuestError::NoCli(host.config.claude.clone()));
+        }
+        let mut running = host.runtime.spawn(&self.spec).await?;
+        self.lifeline = running.child.stdin.take();
+        if let Some(stderr) = running.child.stderr.take() {
+            tokio::spawn(listen(self.spec.group.clone(), stderr, self.complaint.clone()));
+        }
+        self.process = Some(running.child);
+        Ok(running.process)
+    }
+
+    /// Makes the guest look into its mailbox now.
+    pub async fn poke(&mut self) {
+        if let Some(stdin) = &mut self.lifeline {
+            // A guest that is gone is noticed by its exit.
+            let _ = stdin.write_all(b"\n").await;
+        }
+    }
+
+    /// Waits until the process has ended; for ever if there is none.
+    pub async fn exited(&mut self) -> String {
+        match &mut self.process {
+            Some(child) => match child.wait().await {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            },
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Verifies that an incarnation is dead, ending it if it is not.
+pub async fn end(host: &Host, id: Incarnation) -> Result<(), RuntimeError> {
+    host.runtime.stop(&host.install, id, Duration::from_secs(10)).await
+}
+
+/// Where records that are none are kept.
+pub fn errors(config: &Config) -> PathBuf {
+    config.data().join("ipc").join("errors")
+}
+
+/// Removes what an incarnation had on the host.
+pub fn remove(config: &Config, folder: &Folder, id: Incarnation) -> Result<(), GuestError> {
+    let directory = config.ipc(folder, id);
+    let Some(parent) = directory.parent() else { return Ok(()) };
+    match Tree::open(parent) {
+        Ok(tree) => match tree.remove_all(id.to_string()) {
+            Ok(()) | Err(TreeError::Missing(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        Err(TreeError::Missing(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The table of `docs/ARCHITECTURE.md`: what a guest sees, and nothing else.
+fn mounts(host: &Host, group: &Group, id: Incarnation) -> Vec<Mount> {
+    let config = &host.config;
+    let directory = config.ipc(&group.folder, id);
+    let cli = config.claude.parent().map(PathBuf::from).unwrap_or_default();
+    [
+        (config.groups().join(group.folder.as_str()), "/workspace/group", true),
+        (config.groups().join("global"), "/workspace/global", group.is_main),
+        (config.sessions(&group.folder), "/home/node/.claude", true),
+        (directory.join("in"), "/workspace/ipc/in", false),
+        (directory.join("out"), "/workspace/ipc/out", true),
+        (host.program.clone(), "/opt/nanoclaw/bin", false),
+        (cli, "/opt/nanoclaw/cli", false),
+        (directory.join("run"), "/run/nanoclaw", false),
+    ]
+    .into_iter()
+    .map(|(host, guest, writable)| Mount { host, guest: guest.into(), writable })
+    .collect()
+}
+
+/// Gives a group the starting memory of its kind, unless it has one.
+fn seed_memory(config: &Config, group: &Group) -> Result<(), GuestError> {
+    let path = config.groups().join(group.folder.as_str());
+    let tree = Tree::open(&path)?;
+    let memory = if group.is_main {
+        include_str!("../../groups/main/CLAUDE.md")
+    } else {
+        include_str!("../../groups/global/CLAUDE.md")
+    };
+    match tree.open_file("CLAUDE.md") {
+        Err(TreeError::Missing(_)) => {
+            let memory = memory.replace("Andy", &config.assistant_name);
+            Ok(tree.write_new("CLAUDE.md", memory.as_bytes())?)
+        }
+        // Whatever else stands there is the group's own affair.
+        _ => Ok(()),
+    }
+}
+
+fn own(path: &std::path::Path, uid: u32, gid: u32) -> Result<(), GuestError> {
+    Tree::open(path)?.chown_all(uid, gid)?;
+    Ok(())
+}
+
+fn io(path: &std::path::Path, source: std::io::Error) -> GuestError {
+    GuestError::Io { what: path.display().to_string(), source }
+}
+
+/// Passes the guest's log on, a bounded line at a time, and keeps the last line
+/// for the error that its end may become.
+async fn listen(
+    folder: Folder,
+    stderr: tokio::process::ChildStderr,
+    tail: Arc<std::sync::Mutex<String>>,
+) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = tokio::io::AsyncReadExt::take(&mut lines, 4096);
+        match limited.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(400).collect();
+        if text.is_empty() {
+            continue;
+        }
+        tracing::debug!(group = %folder, guest = text);
+        *tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
+    }
+}
+
+/// The session that the group's next incarnation resumes.
+pub fn session(c: &rusqlite::Connection, folder: &Folder, fresh: bool) -> db::Result<Option<String>> {
+    if fresh { Ok(None) } else { db::sessions::of(c, folder) }
+}

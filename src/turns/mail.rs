@@ -1,0 +1,219 @@
+//! The actor's way from the guest: the records of its mailbox, while it lives and
+//! after it is dead.
+
+use super::actor::Actor;
+use super::guest;
+use super::rows::{self, Payload};
+use super::state::{self, Event};
+use crate::db::{self, now_ms};
+use crate::ids::{Folder, Incarnation};
+use crate::ipc::host::HostMailbox;
+use crate::ipc::record::{GuestRecord, HostRecord};
+use crate::{prompt, requests};
+
+impl Actor {
+    pub(super) async fn read_mail(&mut self) {
+        loop {
+            let Some(guest) = &mut self.guest else { return };
+            let (number, record) = match guest.mailbox.read() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) => return self.runaway(&error.to_string()).await,
+            };
+            if !self.take(number, record, true).await {
+                return;
+            }
+            let Some(guest) = &mut self.guest else { return };
+            if let Err(error) = guest.mailbox.done(number) {
+                return self.runaway(&error.to_string()).await;
+            }
+        }
+        if let Some(Err(error)) = self.guest.as_ref().map(|g| g.mailbox.check()) {
+            self.runaway(&error.to_string()).await;
+        }
+    }
+
+    async fn runaway(&mut self, why: &str) {
+        tracing::error!(group = %self.folder, why, "ending the guest");
+        self.last_error = Some(format!("the agent's container was stopped: {why}"));
+        self.handle(Event::Runaway).await;
+    }
+
+    /// Gives a record its effect. `false` if the ledger refused: the record stays
+    /// for the next look.
+    async fn take(&mut self, number: u64, record: GuestRecord, live: bool) -> bool {
+        match record {
+            GuestRecord::Ready { cli_version } => {
+                tracing::info!(group = %self.folder, cli_version, "ready");
+                self.handle(Event::Ready).await;
+                true
+            }
+            GuestRecord::State { background } => {
+                self.handle(Event::Background(background)).await;
+                true
+            }
+            GuestRecord::Done { turns, text } => {
+                self.last_error = None;
+                let payload = Payload { text, ..Payload::default() };
+                self.apply_or_drain(Event::Done(turns), number, payload, live).await
+            }
+            GuestRecord::Failed { turns, error, retryable } => {
+                if turns.is_empty() {
+                    self.last_error = Some(error);
+                    return true;
+                }
+                let payload = Payload { error: Some(error), ..Payload::default() };
+                self.apply_or_drain(Event::Failed { turns, retryable }, number, payload, live).await
+            }
+            GuestRecord::Session { turn, session_id } => {
+                self.record(number, move |c, folder, _| {
+                    match db::turns::facts(c, turn)? {
+                        Some((owner, ..)) if owner == folder.as_str() => {
+                            db::sessions::set(c, folder, &session_id)
+                        }
+                        _ => Ok(()),
+                    }
+                })
+                .await
+                .is_some()
+            }
+            GuestRecord::Text { uuid, text } => {
+                let said = self
+                    .record(number, move |c, _, id| match db::turns::latest_of(c, id)? {
+                        Some(turn) => match prompt::chat_text(&text) {
+                            Some(text) => {
+                                let jid = db::turns::jid(c, turn)?;
+                                rows::say(c, turn, &format!("text:{uuid}"), &jid, &text)
+                            }
+                            None => Ok(()),
+                        },
+                        None => Ok(()),
+                    })
+                    .await;
+                self.host.outbox.wake();
+                said.is_some()
+            }
+            GuestRecord::Request { id, turn, tool, arguments } => {
+                let answered = self
+                    .record(number, move |c, folder, incarnation| {
+                        let Some(group) = db::groups::by_folder(c, folder)? else {
+                            return Ok(db::Asked { ok: false, result: "this group is gone".into() });
+                        };
+                        let asker = requests::Asker { group: &group, incarnation, turn };
+                        requests::handle(c, &asker, &tool, &arguments)
+                    })
+                    .await;
+                let Some(asked) = answered else { return false };
+                self.host.outbox.wake();
+                if live {
+                    self.tell(&reply(id, asked)).await;
+                }
+                true
+            }
+        }
+    }
+
+    /// One commit of a record's number and its effect on rows. `None` if the
+    /// ledger refused. A record that was committed before has no second effect.
+    async fn record<T: Send + Default + 'static>(
+        &self,
+        number: u64,
+        effect: impl FnOnce(&rusqlite::Connection, &Folder, Incarnation) -> db::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        let id = self.state.incarnation()?;
+        let folder = self.folder.clone();
+        let outcome = self
+            .host
+            .ledger
+            .write(move |c| {
+                if !db::incarnations::advance(c, id, number)? {
+                    return Ok(T::default());
+                }
+                effect(c, &folder, id)
+            })
+            .await;
+        outcome
+            .inspect_err(|error| tracing::error!(group = %self.folder, %error, "a record waits"))
+            .ok()
+    }
+
+    async fn apply_or_drain(&mut self, event: Event, number: u64, payload: Payload, live: bool) -> bool {
+        if live {
+            return self.apply(event, Some(number), payload).await;
+        }
+        // While burying, only what a record does to rows matters.
+        let (next, effects) = state::step(&self.host.rules, &self.state, &event, now_ms());
+        let committed = self.commit(&effects, Some(number), payload).await;
+        if committed {
+            self.state = next;
+        }
+        committed
+    }
+
+    /// The recovery of one incarnation: it is verified dead, then its mailbox is
+    /// drained to the end. What follows, its open turns and its directory, is the
+    /// state machine's to say. `None` if something refused; the tick tries again.
+    pub(super) async fn bury(&mut self) -> Option<Event> {
+        let id = self.state.incarnation()?;
+        if let Err(error) = guest::end(&self.host, id).await {
+            tracing::error!(group = %self.folder, %error, "cannot verify that the guest is dead");
+            return None;
+        }
+        let directory = self.host.config.ipc(&self.folder, id);
+        if directory.join("out").exists() && !Box::pin(self.drain_mailbox(id)).await {
+            return None;
+        }
+        Some(Event::Buried { crash: std::mem::take(&mut self.crash) })
+    }
+
+    async fn drain_mailbox(&mut self, id: Incarnation) -> bool {
+        let done = match self.host.ledger.write(move |c| db::incarnations::out_seq(c, id)).await {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(group = %self.folder, %error, "cannot read the ledger");
+                return false;
+            }
+        };
+        let directory = self.host.config.ipc(&self.folder, id);
+        let opened = HostMailbox::open(&directory, &guest::errors(&self.host.config), done);
+        let mut mailbox = match opened {
+            Ok(mailbox) => mailbox,
+            Err(error) => {
+                tracing::warn!(group = %self.folder, %error, "the guest's mailbox is lost");
+                return true;
+            }
+        };
+        let Ok(left) = mailbox.left() else { return true };
+        for number in left {
+            match mailbox.read_left(number) {
+                Ok(Some(record)) => {
+                    if !Box::pin(self.take(number, record, false)).await {
+                        return false;
+                    }
+                    // It is deleted with the directory; its number is in the ledger.
+                    let _ = mailbox.done(number);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(group = %self.folder, %error, "skipped a record"),
+            }
+        }
+        true
+    }
+
+    pub(super) fn clean(&mut self, id: Incarnation) {
+        self.host.watch.remove(&self.host.config.ipc(&self.folder, id));
+        self.guest = None;
+        if let Err(error) = guest::remove(&self.host.config, &self.folder, id) {
+            tracing::warn!(group = %self.folder, %error, "cannot remove the guest's directory");
+        }
+    }
+}
+
+fn reply(request: String, asked: db::Asked) -> HostRecord {
+    let (result, error) = match (asked.ok, asked.result) {
+        (true, result) => (Some(result), None),
+        (false, serde_json::Value::String(error)) => (None, Some(error)),
+        (false, other) => (None, Some(other.to_string())),
+    };
+    HostRecord::Reply { request, ok: asked.ok, result, error }
+}

@@ -1,0 +1,15 @@
+//! From a queued message to its end: the work of one group at a time.
+//!
+//! [`state`] decides (pure); [`actor`] carries it out, one task a
+//! group, with [`give`] for the way to the guest and [`mail`] for the way back;
+//! [`rows`] is what it does to the ledger; [`guest`] starts and ends containers;
+//! [`slots`] shares the cap among groups; [`dispatch`] wakes the right group.
+
+pub mod actor;
+pub mod dispatch;
+mod give;
+pub mod guest;
+mod mail;
+pub mod rows;
+pub mod slots;
+pub mod state;

@@ -1,0 +1,123 @@
+//! What the state machine's row effects do to the ledger: one step, one commit.
+
+use rusqlite::Connection;
+
+use super::state::{Effect, Why};
+use crate::db::{self, NewRow, Tokens};
+use crate::ids::TurnId;
+use crate::prompt;
+use crate::proxy::Usage;
+
+/// The longest piece of an answer, in characters: what every network shows whole.
+const PIECE: usize = 4000;
+
+/// What came with the event whose effects these are.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    /// The agent's text.
+    pub text: Option<String>,
+    /// One plain sentence about what went wrong.
+    pub error: Option<String>,
+    /// What the model was used for since the last step.
+    pub usage: Vec<Usage>,
+}
+
+/// Applies the row effects among `effects`. Returns the turns that ended.
+pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Result<Vec<TurnId>> {
+    let mut ended = Vec::new();
+    let mut metered = effects.iter().find_map(turn_of);
+    for effect in effects {
+        match effect {
+            Effect::Complete(turns) => ended.extend(complete(c, turns, payload.text.as_deref())?),
+            Effect::GiveUp { turn, why } => {
+                let reason = reason(*why, payload);
+                if db::turns::fail(c, *turn, &reason)? {
+                    let text = prompt::notice_failed(&reason);
+                    say(c, *turn, "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
+                    ended.push(*turn);
+                }
+            }
+            Effect::Requeue { turn, not_before, costs } => {
+                let error = payload.error.as_deref().unwrap_or("interrupted");
+                db::turns::requeue(c, *turn, *not_before, *costs, error)?;
+            }
+            Effect::Notice(turn) => {
+                db::turns::notice(c, *turn)?;
+                let jid = db::turns::jid(c, *turn)?;
+                say(c, *turn, "notice:working", &jid, prompt::NOTICE_WORKING)?;
+            }
+            Effect::Dead(id) => {
+                let reason = payload.error.as_deref().unwrap_or("ended");
+                db::incarnations::dead(c, *id, reason)?;
+            }
+            _ => {}
+        }
+    }
+    for usage in &payload.usage {
+        if let Some(turn) = metered.take().or(ended.first().copied()) {
+            db::turns::meter(c, turn, &usage.model, &tokens(usage))?;
+            metered = Some(turn);
+        }
+    }
+    Ok(ended)
+}
+
+/// Puts a text into the outbox, in pieces that every network shows whole.
+pub fn say(c: &Connection, turn: TurnId, key: &str, jid: &str, text: &str) -> db::Result<()> {
+    for (part, text) in prompt::split(text, PIECE).iter().enumerate() {
+        db::outbox::add(c, &NewRow { turn: Some(turn), key, part, jid, text })?;
+    }
+    Ok(())
+}
+
+/// Ends turns that one result answers. The text goes once to each chat that asked,
+/// unless the agent sent the very same text by a tool before.
+fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<Vec<TurnId>> {
+    let text = text.and_then(prompt::chat_text);
+    let mut ended = Vec::new();
+    let mut told: Vec<String> = Vec::new();
+    for &turn in turns {
+        if !db::turns::complete(c, turn, text.is_none())? {
+            continue;
+        }
+        ended.push(turn);
+        let jid = db::turns::jid(c, turn)?;
+        if let Some(text) = &text
+            && !told.contains(&jid)
+        {
+            let said = db::outbox::of_turn(c, turn)?;
+            if !said.iter().any(|row| row.chat_jid == jid && row.text.trim() == text.trim()) {
+                say(c, turn, "answer", &jid, text)?;
+            }
+            told.push(jid);
+        }
+    }
+    Ok(ended)
+}
+
+fn reason(why: Why, payload: &Payload) -> String {
+    match why {
+        Why::Deadline => "it took longer than a turn may, and was stopped".into(),
+        Why::Failed | Why::Drain => {
+            payload.error.clone().unwrap_or_else(|| "the agent ended without an answer".into())
+        }
+    }
+}
+
+fn turn_of(effect: &Effect) -> Option<TurnId> {
+    match effect {
+        Effect::Complete(turns) => turns.first().copied(),
+        Effect::GiveUp { turn, .. } | Effect::Requeue { turn, .. } => Some(*turn),
+        _ => None,
+    }
+}
+
+fn tokens(usage: &Usage) -> Tokens {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Tokens {
+        input: signed(usage.input_tokens),
+        output: signed(usage.output_tokens),
+        cache_read: signed(usage.cache_read_tokens),
+        cache_write: signed(usage.cache_write_tokens),
+    }
+}

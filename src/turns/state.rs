@@ -1,0 +1,559 @@
+//! The heart: `(state, event) -> (state, effects)` for one group, pure.
+//!
+//! The clock is an argument, the ledger's facts come in by events, everything
+//! that happens goes out as [`Effect`]s. The caller carries the effects out in
+//! order; those that change rows are one commit, and only when that commit is
+//! durable does the new state count. So a crash, or a full disk, at any point
+//! leaves the old state, which the rows still say.
+//!
+//! The table of states and events, and what a crash before and after each effect
+//! leaves behind, stands in `docs/ARCHITECTURE.md`; a test keeps it true.
+
+use crate::db::OpenTurn;
+use crate::ids::{Incarnation, TurnId};
+
+/// Times and limits, in milliseconds unless named otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Attempts of a turn that may fail before its chat is told so.
+    pub attempts: u32,
+    /// Attempts in all, those that our own end interrupted included.
+    pub attempts_in_all: u32,
+    /// What a turn may take.
+    pub turn: i64,
+    /// How long a guest without work stays.
+    pub idle: i64,
+    /// What a guest may take from its start to `ready`.
+    pub start: i64,
+    /// What a guest may take to obey an interrupt or a close.
+    pub grace: i64,
+    /// When the chat is told that a turn still runs.
+    pub notice: i64,
+    /// Pause before attempt two; it triples with each further one.
+    pub backoff: i64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            attempts: 3,
+            attempts_in_all: 20,
+            turn: 30 * 60_000,
+            idle: 30 * 60_000,
+            start: 60_000,
+            grace: 10_000,
+            notice: 3 * 60_000,
+            backoff: 2_000,
+        }
+    }
+}
+
+/// A group's container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// There is none.
+    Absent,
+    /// There is none; one of the places under the cap was asked for.
+    Waiting,
+    /// Its process runs, or is about to; it has not said `ready`.
+    Starting {
+        /// Which.
+        id: Incarnation,
+        /// Since when.
+        since: i64,
+    },
+    /// It takes turns.
+    Live {
+        /// Which.
+        id: Incarnation,
+        /// Since when it has had nothing to do.
+        idle_since: Option<i64>,
+        /// Live background tasks of its CLI.
+        background: u32,
+    },
+    /// `close` was written: nothing more is claimed for it.
+    Closing {
+        /// Which.
+        id: Incarnation,
+        /// When it is stopped by force.
+        until: i64,
+    },
+    /// It is being stopped by force.
+    Stopping {
+        /// Which.
+        id: Incarnation,
+    },
+    /// Its process is gone, or the host was; what it left is not yet in the rows.
+    Lost {
+        /// Which.
+        id: Incarnation,
+    },
+}
+
+/// How far an open turn is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No guest has it.
+    Queued {
+        /// Not before.
+        not_before: i64,
+    },
+    /// A guest has it.
+    Given {
+        /// Until.
+        deadline: i64,
+    },
+    /// The guest was told to stop working on it.
+    Interrupted {
+        /// When the guest is stopped by force.
+        until: i64,
+        /// Why.
+        why: Why,
+    },
+}
+
+/// Why a turn was interrupted or given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It failed as often as it may, or in a way that no repetition mends.
+    Failed,
+    /// It took too long.
+    Deadline,
+    /// The daemon is ending; this costs no attempt.
+    Drain,
+}
+
+/// An open turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Its number.
+    pub id: TurnId,
+    /// Failed attempts.
+    pub cost: u32,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// Made at.
+    pub created_at: i64,
+    /// Whether the chat was told that it still runs.
+    pub noticed: bool,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// Everything that decides what happens next in one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Its container.
+    pub guest: Guest,
+    /// Its open turns, oldest first.
+    pub turns: Vec<Turn>,
+    /// Whether messages may be waiting for a claim.
+    pub work: bool,
+    /// Whether the daemon is ending.
+    pub draining: bool,
+}
+
+/// What happened. The comment says who tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Messages are queued for this group (the dispatcher).
+    Work,
+    /// A place under the cap is this group's (the slots).
+    Slot,
+    /// The incarnation has its number and its directories (the actor).
+    Opened(Incarnation),
+    /// A claim or a repetition made this turn run (the actor).
+    Claimed(OpenTurn),
+    /// There was nothing to claim, or, if `again`, the ledger could not be written
+    /// (the actor).
+    NotClaimed {
+        /// Whether to try again.
+        again: bool,
+    },
+    /// The turn could not be given: the ledger could not be written (the actor).
+    NotGiven(TurnId),
+    /// The guest takes turns now (its mailbox).
+    Ready,
+    /// These turns ended well (its mailbox).
+    Done(Vec<TurnId>),
+    /// These turns ended badly (its mailbox).
+    Failed {
+        /// Which.
+        turns: Vec<TurnId>,
+        /// Whether another attempt may help.
+        retryable: bool,
+    },
+    /// So many background tasks live in the guest's CLI (its mailbox).
+    Background(u32),
+    /// Another group waits for a place (the slots).
+    Evict,
+    /// The guest broke a rule of the mailbox (the actor).
+    Runaway,
+    /// The process ended, or could not be started (the actor).
+    Exited,
+    /// The guest is verified dead and its mailbox is drained (the actor). `crash`:
+    /// it was the host that had died.
+    Buried {
+        /// Whether the host had died.
+        crash: bool,
+    },
+    /// Time passed (the actor).
+    Tick,
+    /// The daemon is ending: finish what runs, begin nothing (the daemon).
+    Drain,
+    /// The grace for that is over (the daemon).
+    DrainNow,
+}
+
+/// What is to be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Rows: these turns end with an answer or in silence.
+    Complete(Vec<TurnId>),
+    /// Rows: the turn is given again at `not_before`.
+    Requeue {
+        /// Which.
+        turn: TurnId,
+        /// Not before.
+        not_before: i64,
+        /// Whether the attempt counts.
+        costs: bool,
+    },
+    /// Rows: the turn ends and the chat is told why.
+    GiveUp {
+        /// Which.
+        turn: TurnId,
+        /// Why.
+        why: Why,
+    },
+    /// Rows: the chat is told that the turn still runs.
+    Notice(TurnId),
+    /// Rows: nothing of the incarnation is left.
+    Dead(Incarnation),
+    /// Asks for a place under the cap; answered by [`Event::Slot`].
+    AskSlot,
+    /// Gives the place, or the request for it, back.
+    FreeSlot,
+    /// Opens an incarnation; `fresh` ones begin a new conversation.
+    Open {
+        /// Whether to leave the old conversation.
+        fresh: bool,
+    },
+    /// Gives a queued turn to the guest: a row, then a record.
+    Give(TurnId),
+    /// Claims what waits and gives it to the guest: rows, then a record.
+    Claim,
+    /// Starts the guest's process.
+    Spawn,
+    /// Tells the guest to stop working on a turn.
+    Interrupt(TurnId),
+    /// Tells the guest that nothing more will come.
+    Close,
+    /// Ends the guest by force.
+    Stop,
+    /// Verifies that the guest is dead and drains its mailbox.
+    Bury,
+    /// Deletes a dead guest's directory.
+    Clean(Incarnation),
+}
+
+impl Effect {
+    /// Whether it is a change of rows alone, to be committed with the others of
+    /// its step.
+    pub fn is_row(&self) -> bool {
+        matches!(
+            self,
+            Effect::Complete(_)
+                | Effect::Requeue { .. }
+                | Effect::GiveUp { .. }
+                | Effect::Notice(_)
+                | Effect::Dead(_)
+        )
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The state that the rows say: `open` turns, and an incarnation that is not
+    /// known to be dead.
+    pub fn from_rows(open: &[OpenTurn], incarnation: Option<Incarnation>) -> State {
+        State {
+            guest: incarnation.map_or(Guest::Absent, |id| Guest::Lost { id }),
+            turns: open.iter().map(Turn::from).collect(),
+            work: true,
+            draining: false,
+        }
+    }
+
+    /// The incarnation that exists, in whatever condition.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self.guest {
+            Guest::Absent | Guest::Waiting => None,
+            Guest::Starting { id, .. }
+            | Guest::Live { id, .. }
+            | Guest::Closing { id, .. }
+            | Guest::Stopping { id }
+            | Guest::Lost { id } => Some(id),
+        }
+    }
+
+    /// Whether the guest could go at once without loss, and since when.
+    pub fn idle_since(&self) -> Option<i64> {
+        match self.guest {
+            Guest::Live { idle_since, .. } => idle_since,
+            _ => None,
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.turns.iter().any(|t| !matches!(t.phase, Phase::Queued { .. }))
+    }
+
+    fn due(&self, now: i64) -> Vec<TurnId> {
+        let due = |t: &&Turn| matches!(t.phase, Phase::Queued { not_before } if not_before <= now);
+        self.turns.iter().filter(due).map(|t| t.id).collect()
+    }
+
+    /// The last attempt begins a new conversation: a poisoned transcript must not
+    /// fail a group for ever.
+    fn wants_fresh(&self, rules: &Rules, now: i64) -> bool {
+        self.turns.iter().any(|t| {
+            matches!(t.phase, Phase::Queued { not_before } if not_before <= now)
+                && (t.cost + 1 >= rules.attempts || t.attempt + 1 >= rules.attempts_in_all)
+        })
+    }
+}
+
+impl From<&OpenTurn> for Turn {
+    fn from(open: &OpenTurn) -> Turn {
+        let phase = match (open.incarnation, open.deadline) {
+            (Some(_), Some(deadline)) => Phase::Given { deadline },
+            _ => Phase::Queued { not_before: open.not_before },
+        };
+        Turn {
+            id: open.id,
+            cost: open.cost,
+            attempt: open.attempt,
+            created_at: open.created_at,
+            noticed: open.noticed,
+            phase,
+        }
+    }
+}
+
+/// The one decision. `now` is in milliseconds since 1970.
+pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Vec<Effect>) {
+    let mut s = state.clone();
+    let mut effects = Vec::new();
+    match event {
+        Event::Work => s.work = true,
+        Event::Slot if s.guest == Guest::Waiting && !s.draining => {
+            effects.push(Effect::Open { fresh: s.wants_fresh(rules, now) });
+        }
+        Event::Slot => effects.push(Effect::FreeSlot),
+        Event::Opened(id) => {
+            s.guest = Guest::Starting { id: *id, since: now };
+            give_and_claim(rules, &mut s, &mut effects, now);
+            effects.push(Effect::Spawn);
+        }
+        Event::Claimed(open) => {
+            s.turns.retain(|t| t.id != open.id);
+            s.turns.push(Turn::from(open));
+        }
+        Event::NotClaimed { again } => s.work |= again,
+        Event::NotGiven(id) => {
+            for t in s.turns.iter_mut().filter(|t| t.id == *id) {
+                t.phase = Phase::Queued { not_before: now + rules.backoff };
+            }
+        }
+        Event::Ready => {
+            if let Guest::Starting { id, .. } = s.guest {
+                s.guest = Guest::Live { id, idle_since: None, background: 0 };
+            }
+        }
+        Event::Done(turns) => {
+            let ended: Vec<TurnId> =
+                s.turns.iter().map(|t| t.id).filter(|id| turns.contains(id)).collect();
+            s.turns.retain(|t| !ended.contains(&t.id));
+            if !ended.is_empty() {
+                effects.push(Effect::Complete(ended));
+            }
+        }
+        Event::Failed { turns, retryable } => {
+            fail(rules, &mut s, &mut effects, now, *retryable, true, |t| turns.contains(&t.id));
+        }
+        Event::Background(count) => {
+            if let Guest::Live { background, .. } = &mut s.guest {
+                *background = *count;
+            }
+        }
+        Event::Evict => {
+            if s.idle_since().is_some() {
+                close(rules, &mut s, &mut effects, now);
+            }
+        }
+        Event::Runaway => stop(&mut s, &mut effects),
+        Event::Exited => {
+            if let Some(id) = s.incarnation() {
+                s.guest = Guest::Lost { id };
+                effects.push(Effect::Bury);
+            }
+        }
+        Event::Buried { crash } => {
+            let given = |t: &Turn| !matches!(t.phase, Phase::Queued { .. });
+            fail(rules, &mut s, &mut effects, now, true, !crash, given);
+            if let Some(id) = s.incarnation() {
+                effects.extend([Effect::Dead(id), Effect::Clean(id), Effect::FreeSlot]);
+            }
+            s.guest = Guest::Absent;
+        }
+        Event::Tick => tick(rules, &mut s, &mut effects, now),
+        Event::Drain => {
+            s.draining = true;
+            if s.guest == Guest::Waiting {
+                s.guest = Guest::Absent;
+                effects.push(Effect::FreeSlot);
+            }
+        }
+        Event::DrainNow => drain_now(rules, &mut s, &mut effects, now),
+    }
+    // What the ledger refused is not asked of it again at once, but by the tick.
+    if !matches!(event, Event::NotClaimed { .. } | Event::NotGiven(_)) {
+        go_on(rules, &mut s, &mut effects, now);
+    }
+    (s, effects)
+}
+
+/// What follows from the state alone, whatever the event was.
+fn go_on(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    match s.guest {
+        Guest::Lost { .. } if !effects.contains(&Effect::Bury) => effects.push(Effect::Bury),
+        Guest::Absent if !s.draining && (s.work || !s.due(now).is_empty()) => {
+            s.guest = Guest::Waiting;
+            effects.push(Effect::AskSlot);
+        }
+        Guest::Live { background, idle_since, id } => {
+            let fresh = s.wants_fresh(rules, now);
+            if (s.draining || fresh) && !s.busy() {
+                return close(rules, s, effects, now);
+            }
+            if !s.draining && !fresh {
+                give_and_claim(rules, s, effects, now);
+            }
+            let acts = effects.iter().any(|e| matches!(e, Effect::Give(_) | Effect::Claim));
+            let idle = !acts && !s.busy() && background == 0;
+            let idle_since = idle.then(|| idle_since.unwrap_or(now));
+            s.guest = Guest::Live { id, background, idle_since };
+        }
+        _ => {}
+    }
+}
+
+fn give_and_claim(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    for id in s.due(now) {
+        effects.push(Effect::Give(id));
+        for t in s.turns.iter_mut().filter(|t| t.id == id) {
+            t.phase = Phase::Given { deadline: now + rules.turn };
+        }
+    }
+    if s.work {
+        s.work = false;
+        effects.push(Effect::Claim);
+    }
+}
+
+/// Ends an attempt of the `chosen` turns: another one, or the end.
+fn fail(
+    rules: &Rules,
+    s: &mut State,
+    effects: &mut Vec<Effect>,
+    now: i64,
+    retryable: bool,
+    costs: bool,
+    chosen: impl Fn(&Turn) -> bool,
+) {
+    s.turns.retain_mut(|t| {
+        if !chosen(t) {
+            return true;
+        }
+        let cost = t.cost + u32::from(costs);
+        let why = match t.phase {
+            Phase::Interrupted { why: Why::Drain, .. } => {
+                t.phase = Phase::Queued { not_before: now };
+                effects.push(Effect::Requeue { turn: t.id, not_before: now, costs: false });
+                return true;
+            }
+            Phase::Interrupted { why, .. } => why,
+            Phase::Given { deadline } if deadline <= now => Why::Deadline,
+            _ if retryable && cost < rules.attempts && t.attempt < rules.attempts_in_all => {
+                let pause = if costs { rules.backoff * 3_i64.pow(cost.saturating_sub(1)) } else { 0 };
+                t.cost = cost;
+                t.phase = Phase::Queued { not_before: now + pause };
+                effects.push(Effect::Requeue { turn: t.id, not_before: now + pause, costs });
+                return true;
+            }
+            _ => Why::Failed,
+        };
+        effects.push(Effect::GiveUp { turn: t.id, why });
+        false
+    });
+}
+
+fn tick(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    let mut overdue = false;
+    for t in &mut s.turns {
+        match t.phase {
+            Phase::Given { deadline } if deadline <= now => {
+                t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Deadline };
+                effects.push(Effect::Interrupt(t.id));
+            }
+            Phase::Interrupted { until, .. } if until <= now => overdue = true,
+            _ => {}
+        }
+        if !t.noticed && t.created_at + rules.notice <= now {
+            t.noticed = true;
+            effects.push(Effect::Notice(t.id));
+        }
+    }
+    match s.guest {
+        Guest::Starting { since, .. } if since + rules.start <= now => overdue = true,
+        Guest::Closing { until, .. } if until <= now => overdue = true,
+        Guest::Live { idle_since: Some(since), .. } if since + rules.idle <= now => {
+            close(rules, s, effects, now);
+        }
+        _ => {}
+    }
+    if overdue {
+        stop(s, effects);
+    }
+}
+
+fn drain_now(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    s.draining = true;
+    for t in &mut s.turns {
+        if matches!(t.phase, Phase::Given { .. }) {
+            t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Drain };
+            effects.push(Effect::Interrupt(t.id));
+        }
+    }
+    match s.guest {
+        Guest::Starting { .. } => stop(s, effects),
+        Guest::Live { .. } => close(rules, s, effects, now),
+        _ => {}
+    }
+}
+
+fn close(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    if let Guest::Live { id, .. } = s.guest {
+        s.guest = Guest::Closing { id, until: now + rules.grace };
+        effects.push(Effect::Close);
+    }
+}
+
+fn stop(s: &mut State, effects: &mut Vec<Effect>) {
+    if let Guest::Starting { id, .. } | Guest::Live { id, .. } | Guest::Closing { id, .. } = s.guest {
+        s.guest = Guest::Stopping { id };
+        effects.push(Effect::Stop);
+    }
+}
