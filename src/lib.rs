@@ -4,6 +4,10 @@
 //! -> [`agent`] (in the guest) -> [`db`] -> [`outbox`] -> [`channel`].
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod container;
 pub mod ids;
 pub mod ipc;
+pub mod prompt;
+pub mod proxy;
+pub mod router;
