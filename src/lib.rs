@@ -4,8 +4,17 @@
 //! -> [`agent`] (in the guest) -> [`db`] -> [`outbox`] -> [`channel`].
 #![forbid(unsafe_code)]
 
+pub mod channel;
+pub mod config;
 pub mod container;
 pub mod db;
 pub mod ids;
 pub mod ipc;
+pub mod outbox;
+pub mod prompt;
+pub mod proxy;
+pub mod requests;
+pub mod router;
+pub mod tree;
 pub mod turns;
+pub mod unix;

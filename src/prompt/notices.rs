@@ -1,0 +1,105 @@
+//! What the host itself says in a chat, in plain words.
+//!
+//! A notice says what happened and what happens next. It never contains what a
+//! model or a program printed beyond the one sentence that it is given.
+
+use std::time::Duration;
+
+/// What happens after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The host tries again by itself.
+    Retry(Duration),
+    /// Only a new message helps; nothing else will be done.
+    WriteAgain,
+    /// The owner must mend something first; `nanoclaw doctor` says what.
+    OwnerMustAct,
+}
+
+/// For a turn that takes long.
+pub fn still_working(since: Duration) -> String {
+    format!("Still working on this, for {} now.", words(since))
+}
+
+/// For a turn that failed. `reason` is one plain sentence or phrase.
+pub fn failed(reason: &str, next: Next) -> String {
+    let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
+    let reason = reason.trim().trim_end_matches(['.', '!']);
+    let reason = if reason.is_empty() { "the reason is not known" } else { reason };
+    let next = match next {
+        Next::Retry(wait) => format!("I will try again in {}.", words(wait)),
+        Next::WriteAgain => "I will not try again by myself: please write again.".into(),
+        Next::OwnerMustAct => {
+            "My owner must mend that first (\"nanoclaw doctor\" says how); then please write again."
+                .into()
+        }
+    };
+    format!("I could not answer: {reason}. {next}")
+}
+
+/// For messages that waited too long to be answered now, as after an upgrade.
+pub fn left_out(count: usize) -> String {
+    let (what, them) = match count {
+        1 => ("One older message was".to_owned(), "it"),
+        n => (format!("{n} older messages were"), "them"),
+    };
+    format!(
+        "{what} left unanswered. I will see {them} with your next message: write again if it still matters."
+    )
+}
+
+/// A duration as one says it: `20 seconds`, `3 minutes`, `2 hours`.
+fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, unit) = match seconds {
+        0..90 => (seconds.max(1), "second"),
+        90..5400 => ((seconds + 30) / 60, "minute"),
+        _ => ((seconds + 1800) / 3600, "hour"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_say_what_happened_and_what_happens_next() {
+        assert_eq!(
+            still_working(Duration::from_secs(181)),
+            "Still working on this, for 3 minutes now."
+        );
+        assert_eq!(
+            failed("the model is overloaded.", Next::Retry(Duration::from_secs(20))),
+            "I could not answer: the model is overloaded. I will try again in 20 seconds."
+        );
+        assert!(failed("the key was refused", Next::OwnerMustAct).contains("nanoclaw doctor"));
+        assert!(
+            failed(" \n", Next::WriteAgain)
+                .starts_with("I could not answer: the reason is not known. I will not")
+        );
+        assert!(failed(&"x".repeat(10_000), Next::WriteAgain).len() < 500);
+        assert!(
+            left_out(1).starts_with("One older message")
+                && left_out(12).starts_with("12 older messages")
+        );
+    }
+
+    #[test]
+    fn durations_are_said_in_one_unit() {
+        let said = [0, 1, 89, 90, 180, 3600, 5400, 7200].map(|s| words(Duration::from_secs(s)));
+        assert_eq!(
+            said,
+            [
+                "1 second",
+                "1 second",
+                "89 seconds",
+                "2 minutes",
+                "3 minutes",
+                "60 minutes",
+                "2 hours",
+                "2 hours"
+            ]
+        );
+    }
+}

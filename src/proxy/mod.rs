@@ -1,0 +1,3 @@
+//! What stands between a guest and the network.
+
+pub mod credential;
