@@ -189,7 +189,8 @@ fn removing_follows_no_link_and_minds_no_depth() {
     let f = fixture();
     symlink(f.host(""), f.guest("sub/out")).unwrap();
     std::fs::create_dir_all(f.guest("sub/locked/in")).unwrap();
-    std::fs::set_permissions(f.guest("sub/locked"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(f.guest("sub/locked"), std::fs::Permissions::from_mode(0o000))
+        .unwrap();
     let mut deep = f.tree.open_dir("sub").unwrap();
     for _ in 0..3000 {
         deep = deep.create_dir("d").unwrap();
