@@ -4,6 +4,13 @@
 //! turns it into what its tool wants. Drivers know nothing of turns, messages or
 //! the ledger.
 
+#[cfg(target_os = "linux")]
+pub mod bwrap;
+#[cfg(target_os = "linux")]
+pub mod limits;
+#[cfg(target_os = "linux")]
+pub mod process;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;

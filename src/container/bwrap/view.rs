@@ -1,0 +1,345 @@
+//! What a guest sees of the host under bubblewrap: the list of its options.
+//!
+//! The root is an empty tmpfs. Into it go the host's `/usr` read-only, a small
+//! `/etc` of our own, fresh `/proc`, `/dev`, `/tmp` and home, and the mounts of the
+//! spec; then it is made read-only. What is not listed here is not there.
+//!
+//! A mount's source is checked just before the start and given as its canonical
+//! path. Between the check and the mount whoever may write the directory *above*
+//! it could put a link there; a guest can write beneath its mounts only, so a mount
+//! must not lie beneath a directory that another group's guest can write.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::container::{Mount, RuntimeError, Spec};
+
+/// The guest's working directory, where the spec mounts it.
+pub const GROUP_DIR: &str = "/workspace/group";
+/// Where a mount may be.
+const MOUNT_ROOTS: [&str; 4] = ["/workspace", "/home/node", "/opt", "/run"];
+/// Pieces of the host's `/etc` that programs need and that hold no secret.
+const ETC: [&str; 11] = [
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "ld.so.cache",
+    "localtime",
+    "pki/tls/certs",
+    "pki/ca-trust",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+/// Bytes of `/dev/shm` at most.
+const SHM: u64 = 64 << 20;
+
+/// The user that a guest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id, inside and outside.
+    pub uid: u32,
+    /// Group id, inside and outside.
+    pub gid: u32,
+}
+
+/// Options of bubblewrap, in order.
+#[derive(Debug, Default)]
+pub struct Options(Vec<OsString>);
+
+impl Options {
+    fn add<const N: usize>(&mut self, words: [&dyn AsRef<OsStr>; N]) {
+        self.0.extend(words.iter().map(|w| w.as_ref().to_owned()));
+    }
+
+    /// As `bwrap --args` reads them: each ended by NUL, which no path and no
+    /// checked variable holds, so that every other byte may occur.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|w| w.as_encoded_bytes().iter().copied().chain([0])).collect()
+    }
+}
+
+/// The options for a spec. Writes the guest's `/etc` into `spec.scratch`.
+///
+/// # Errors
+///
+/// [`RuntimeError::Failed`] names the mount or variable that is not acceptable.
+pub fn options(spec: &Spec, user: User) -> Result<Options, RuntimeError> {
+    let mut o = Options::default();
+    // Also takes back the variable that is the label.
+    o.add([&"--clearenv"]);
+    for (name, value) in &spec.env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(failed(format!(
+                "{name:?} cannot be an environment variable of the container"
+            )));
+        }
+        o.add([&"--setenv", name, value]);
+    }
+    system(&mut o);
+    etc(&mut o, spec, user)?;
+    o.add([&"--proc", &"/proc", &"--dev", &"/dev"]);
+    tmpfs(&mut o, "1777", spec.limits.tmp.min(SHM), "/dev/shm");
+    o.add([&"--remount-ro", &"/dev"]);
+    tmpfs(&mut o, "1777", spec.limits.tmp, "/tmp");
+    directory(&mut o, Path::new("/home"));
+    // Not 0755: where the daemon is root it is root who makes it. Nobody else is
+    // in there.
+    tmpfs(&mut o, "1777", spec.limits.tmp, "/home/node");
+    for root in MOUNT_ROOTS {
+        if root != "/home/node" {
+            directory(&mut o, Path::new(root));
+        }
+    }
+    mounts(&mut o, &spec.mounts)?;
+    o.add([&"--remount-ro", &"/"]);
+    Ok(o)
+}
+
+/// The host's programs and libraries.
+fn system(o: &mut Options) {
+    o.add([&"--ro-bind", &"/usr", &"/usr"]);
+    for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+        let path = Path::new("/").join(name);
+        match fs::read_link(&path) {
+            Ok(target) => o.add([&"--symlink", &target, &path]),
+            Err(_) if path.is_dir() => o.add([&"--ro-bind", &path, &path]),
+            Err(_) => {}
+        }
+    }
+}
+
+fn etc(o: &mut Options, spec: &Spec, user: User) -> Result<(), RuntimeError> {
+    let User { uid, gid } = user;
+    let files = [
+        (
+            "passwd",
+            format!(
+                "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nnode:x:{uid}:{gid}:node:/home/node:/bin/bash\n"
+            ),
+        ),
+        ("group", format!("root:x:0:\nnode:x:{gid}:\n")),
+        ("hosts", "127.0.0.1 localhost nanoclaw\n::1 localhost\n".to_owned()),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
+        // No name server: names are resolved by the proxy.
+        ("resolv.conf", String::new()),
+    ];
+    let dir = spec.scratch.join("etc");
+    fs::create_dir_all(&dir).map_err(|e| io_error("create", &dir, e))?;
+    directory(o, Path::new("/etc"));
+    for (name, text) in files {
+        let path = dir.join(name);
+        write(&path, text.as_bytes(), 0o644)?;
+        o.add([&"--ro-bind", &path, &Path::new("/etc").join(name)]);
+    }
+    for name in ETC {
+        let path = Path::new("/etc").join(name);
+        if path.exists() {
+            let above: Vec<&Path> =
+                path.ancestors().skip(1).filter(|p| p.components().count() > 2).collect();
+            for parent in above.into_iter().rev() {
+                directory(o, parent);
+            }
+            o.add([&"--ro-bind", &path, &path]);
+        }
+    }
+    Ok(())
+}
+
+fn mounts(o: &mut Options, mounts: &[Mount]) -> Result<(), RuntimeError> {
+    for (i, mount) in mounts.iter().enumerate() {
+        let source = source(mount)?;
+        let guest = destination(mount)?;
+        if let Some(other) =
+            mounts.iter().enumerate().find(|(j, m)| *j != i && guest.starts_with(&m.guest))
+        {
+            let text = format!(
+                "the mount {} lies in the mount {}",
+                guest.display(),
+                other.1.guest.display()
+            );
+            return Err(failed(text));
+        }
+        // Bubblewrap makes what is missing on the way with rights for root alone.
+        let above: Vec<&Path> =
+            guest.ancestors().skip(1).filter(|p| p.components().count() > 2).collect();
+        for parent in above.into_iter().rev().filter(|p| *p != Path::new("/home/node")) {
+            directory(o, parent);
+        }
+        directory(o, guest);
+        o.add([&if mount.writable { "--bind" } else { "--ro-bind" }, &source, &guest]);
+    }
+    Ok(())
+}
+
+fn source(mount: &Mount) -> Result<PathBuf, RuntimeError> {
+    let path = &mount.host;
+    let refuse = |why: &str| {
+        failed(format!("cannot mount {} at {}: {why}", path.display(), mount.guest.display()))
+    };
+    if !path.is_absolute() {
+        return Err(refuse("it is not an absolute path"));
+    }
+    // A trailing slash or dot would make the system look behind a link.
+    let last = path.components().as_path();
+    match fs::symlink_metadata(last) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(refuse("it does not exist")),
+        Err(e) => Err(refuse(&e.to_string())),
+        Ok(meta) if meta.is_symlink() => Err(refuse("it is a link")),
+        Ok(meta) if !meta.is_dir() => Err(refuse("it is not a directory")),
+        Ok(_) => fs::canonicalize(last).map_err(|e| refuse(&e.to_string())),
+    }
+}
+
+fn destination(mount: &Mount) -> Result<&Path, RuntimeError> {
+    let guest = mount.guest.as_path();
+    let plain = guest.components().skip(1).all(|c| matches!(c, Component::Normal(_)));
+    let allowed =
+        MOUNT_ROOTS.iter().any(|root| guest.starts_with(root) && guest != Path::new(root));
+    if guest.is_absolute() && plain && allowed {
+        Ok(guest)
+    } else {
+        Err(failed(format!(
+            "cannot mount {} at {}: a mount must be beneath {}",
+            mount.host.display(),
+            guest.display(),
+            MOUNT_ROOTS.join(", ")
+        )))
+    }
+}
+
+fn directory(o: &mut Options, path: &Path) {
+    o.add([&"--perms", &"0755", &"--dir", &path]);
+}
+
+fn tmpfs(o: &mut Options, mode: &str, bytes: u64, path: &str) {
+    o.add([&"--perms", &mode, &"--size", &bytes.to_string(), &"--tmpfs", &path]);
+}
+
+/// Writes a small file of the driver's own.
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), RuntimeError> {
+    fs::write(path, bytes)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(|e| io_error("write", path, e))
+}
+
+pub(super) fn failed(text: String) -> RuntimeError {
+    RuntimeError::Failed(text)
+}
+
+pub(super) fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
+    RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::container::Limits;
+    use crate::ids::{Folder, Incarnation};
+
+    fn spec(scratch: &Path, mounts: Vec<Mount>) -> Spec {
+        Spec {
+            install: "i".into(),
+            incarnation: Incarnation(1),
+            group: Folder::parse("main").unwrap(),
+            mounts,
+            env: vec![("A".into(), "b=c\nd".into())],
+            argv: vec!["true".into()],
+            scratch: scratch.to_owned(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn try_mount(host: &Path, guest: &str) -> Result<String, String> {
+        let scratch = tempfile::tempdir().unwrap();
+        let mount = Mount { host: host.to_owned(), guest: guest.into(), writable: false };
+        let options = options(&spec(scratch.path(), vec![mount]), User { uid: 5, gid: 6 })
+            .map_err(|e| e.to_string())?;
+        Ok(String::from_utf8(options.bytes()).unwrap().replace('\0', " "))
+    }
+
+    #[test]
+    fn only_plain_directories_are_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().canonicalize().unwrap().join(name);
+        fs::write(path("file"), "").unwrap();
+        fs::create_dir(path("real")).unwrap();
+        std::os::unix::fs::symlink(path("real"), path("link")).unwrap();
+        let options = try_mount(&path("real"), "/workspace/extra/x").unwrap();
+        assert!(
+            options.contains(&format!("--ro-bind {} /workspace/extra/x ", path("real").display())),
+            "{options}"
+        );
+        assert!(
+            options.contains(
+                "--perms 0755 --dir /workspace/extra --perms 0755 --dir /workspace/extra/x"
+            )
+        );
+        for (name, why) in [
+            ("file", "not a directory"),
+            ("link", "is a link"),
+            ("link/", "is a link"),
+            ("none", "does not exist"),
+        ] {
+            let error = try_mount(&path(name), "/workspace/extra/x").unwrap_err();
+            assert!(
+                error.contains(why) && error.contains(&path(name).display().to_string()),
+                "{error}"
+            );
+        }
+        assert!(try_mount(Path::new("real"), "/workspace/x").unwrap_err().contains("absolute"));
+    }
+
+    #[test]
+    fn nothing_is_mounted_over_the_system() {
+        for guest in [
+            "/",
+            "/etc",
+            "/usr/lib",
+            "/workspace",
+            "/workspace/../etc",
+            "workspace/x",
+            "/workspace2/x",
+            "/home/node",
+        ] {
+            assert!(
+                try_mount(Path::new("/usr"), guest).unwrap_err().contains("must be beneath"),
+                "{guest}"
+            );
+        }
+        let mount =
+            |guest: &str| Mount { host: "/usr".into(), guest: guest.into(), writable: true };
+        let scratch = tempfile::tempdir().unwrap();
+        let nested =
+            spec(scratch.path(), vec![mount("/workspace/group/in"), mount("/workspace/group")]);
+        assert!(
+            options(&nested, User { uid: 5, gid: 6 })
+                .unwrap_err()
+                .to_string()
+                .contains("lies in the mount")
+        );
+    }
+
+    #[test]
+    fn the_environment_is_the_specs() {
+        let options = try_mount(Path::new("/usr"), "/opt/x").unwrap();
+        assert!(
+            options.starts_with("--clearenv --setenv A b=c\nd --ro-bind /usr /usr"),
+            "{options}"
+        );
+        assert!(options.ends_with("--remount-ro / "));
+        let scratch = tempfile::tempdir().unwrap();
+        let mut bad = spec(scratch.path(), vec![]);
+        bad.env = vec![("A=B".into(), String::new())];
+        assert!(options_error(&bad).contains("A=B"));
+    }
+
+    fn options_error(spec: &Spec) -> String {
+        options(spec, User { uid: 5, gid: 6 }).unwrap_err().to_string()
+    }
+}

@@ -1,0 +1,316 @@
+//! The `bwrap` runtime keeps the promises of `trait Runtime`: real guests, real
+//! processes, real control groups.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod sandbox;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nanoclaw::container::bwrap::Bwrap;
+use nanoclaw::container::{Mount, Process, Runtime};
+use nanoclaw::ids::Incarnation;
+use sandbox::{appears, finish, marked, world};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test]
+async fn the_probe_runs_a_guest_and_says_what_is_limited() {
+    let start = Instant::now();
+    let Some(w) = world("probe").await else { return };
+    println!("probe: limits {}, {:?}", w.limits, start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let health = w.runtime.probe().await.unwrap();
+    assert_eq!((health.runtime.as_str(), health.boundary.as_str()), ("bwrap", "namespaces"));
+    assert!(health.limits == "full" || health.limits.starts_with("partial: "), "{}", health.limits);
+}
+
+#[tokio::test]
+async fn exit_codes_come_through() {
+    let Some(w) = world("exit").await else { return };
+    for (n, (script, code)) in
+        [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("/no/such", 127)].iter().enumerate()
+    {
+        let outcome = w.run(&w.spec("family", n as i64 + 1, script)).await;
+        println!("{script}: {outcome:?}");
+        assert_eq!(outcome.code, Some(*code), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn the_guest_has_the_given_environment_and_directory_and_nothing_of_the_daemons() {
+    let Some(w) = world("env").await else { return };
+    let script = "pwd; id -un; id -u; id -gn; hostname; env | sort; echo -; echo /proc/self/fd/*; tr '\\0' '\\n' </proc/1/environ; tr '\\0' ' ' </proc/1/cmdline";
+    let mut spec = w.spec("family", 1, script);
+    spec.env.push(("ODD".into(), "a=b, \"c\" é".into()));
+    let outcome = w.run(&spec).await;
+    println!("{}", outcome.said);
+    let (uid, _) = w.runtime.user().unwrap();
+    assert!(outcome.said.starts_with(&format!("/workspace/group\nnode\n{uid}\nnode\nnanoclaw\n")));
+    let env: Vec<&str> = outcome.said.lines().skip(5).take_while(|l| *l != "-").collect();
+    // PWD and OLDPWD are bubblewrap's and the shell's, SHLVL and _ the shell's.
+    let extra: Vec<_> = env
+        .iter()
+        .filter(|l| {
+            !["PWD=", "SHLVL=", "_=", "PATH=", "HOME=", "OLDPWD="].iter().any(|k| l.starts_with(k))
+        })
+        .collect();
+    assert_eq!(extra, [&"ODD=a=b, \"c\" é"]);
+    assert!(
+        outcome.said.contains("/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n")
+            || outcome.said.contains("/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2\n"),
+        "no descriptor is inherited"
+    );
+    assert!(!outcome.said.contains("CARGO"), "nothing of the test's environment");
+    assert!(!outcome.said.contains(w.home.path().to_str().unwrap()), "no path of the host");
+    let left: Vec<_> =
+        fs::read_dir(&spec.scratch).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["etc"], "the options are gone after the start");
+}
+
+#[tokio::test]
+async fn standard_input_is_the_lifeline() {
+    let Some(w) = world("stdin").await else { return };
+    let spec = w.spec(
+        "family",
+        1,
+        "while read -r -n1 byte; do echo \"woken by $byte\"; done; echo closed",
+    );
+    let mut running = w.start(&spec).await;
+    let mut stdin = running.child.stdin.take().unwrap();
+    let mut stderr = running.child.stderr.take().unwrap();
+    stdin.write_all(b"x").await.unwrap();
+    let mut first = [0; 11];
+    stderr.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"woken by x\n");
+    drop(stdin);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).await.unwrap();
+    println!("after the end of stdin: {rest:?}");
+    assert_eq!(rest, "closed\n");
+    assert!(running.child.wait().await.unwrap().success());
+    w.stop(spec.incarnation).await;
+}
+
+#[tokio::test]
+async fn ten_megabytes_of_log_pass() {
+    let Some(w) = world("log").await else { return };
+    let outcome = w.run(&w.spec("family", 1, "head -c 10485760 /dev/zero | tr '\\0' x")).await;
+    println!("{} bytes", outcome.said.len());
+    assert_eq!((outcome.code, outcome.said.len()), (Some(0), 10 << 20));
+}
+
+#[tokio::test]
+async fn two_run_at_once_and_are_listed() {
+    let Some(w) = world("two").await else { return };
+    let script = "echo $$ >/workspace/ipc/out/up; read -r line; echo \"$line\"";
+    let (one, two) = (w.spec("family", 1, script), w.spec("work", 2, script));
+    let (mut a, mut b) = (w.start(&one).await, w.start(&two).await);
+    assert_eq!(w.list().await, [1, 2], "listed from the first moment");
+    appears(&w.path("data/ipc/family/1/out/up")).await;
+    appears(&w.path("data/ipc/work/2/out/up")).await;
+    assert_eq!(w.list().await, [1, 2]);
+    a.child.stdin.take().unwrap().write_all(b"one\n").await.unwrap();
+    b.child.stdin.take().unwrap().write_all(b"two\n").await.unwrap();
+    assert_eq!(
+        (finish(&mut a).await.said, finish(&mut b).await.said),
+        ("one\n".into(), "two\n".into())
+    );
+    w.stop(one.incarnation).await;
+    w.stop(two.incarnation).await;
+    assert_eq!(w.list().await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn any_byte_may_be_in_a_path() {
+    let Some(w) = world("paths").await else { return };
+    let names = [
+        "with space",
+        "ünïcode ✓",
+        "q'uo\"te",
+        "com,ma",
+        "eq=ual",
+        "co:lon",
+        "new\nline",
+        "$HOME `id` \\ *",
+        "-dash",
+        "{}",
+    ];
+    let mut spec = w.spec("family", 1, "cd /workspace/extra; for d in *; do cat \"./$d/name\"; echo \"seen by $d\" >\"$d/back\"; done");
+    for (i, name) in names.iter().enumerate() {
+        let host = w.dir(&format!("extra/{name}"));
+        fs::write(host.join("name"), format!("{i}\n")).unwrap();
+        // The same odd name on both sides.
+        spec.mounts.push(Mount {
+            host,
+            guest: Path::new("/workspace/extra").join(name),
+            writable: true,
+        });
+    }
+    let outcome = w.run(&spec).await;
+    println!("{outcome:?}");
+    let mut seen: Vec<&str> = outcome.said.lines().collect();
+    seen.sort_unstable();
+    assert_eq!(seen, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    for name in names {
+        let back = fs::read_to_string(w.path(&format!("extra/{name}/back"))).unwrap_or_default();
+        assert_eq!(back, format!("seen by {name}\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_told() {
+    let Some(w) = world("refuse").await else { return };
+    let told = |spec| {
+        let w = &w;
+        async move { w.runtime.spawn(&spec).await.expect_err("refused").to_string() }
+    };
+    let mut spec = w.spec("family", 1, "true");
+    spec.mounts[0].host = w.path("groups/none");
+    let error = told(spec).await;
+    println!("{error}");
+    assert!(error.contains("groups/none at /workspace/group: it does not exist"));
+    let mut spec = w.spec("family", 1, "true");
+    spec.install = "../x".into();
+    assert!(told(spec).await.contains("no installation id"));
+    let mut spec = w.spec("family", 1, "true");
+    fs::write(w.path("file"), "").unwrap();
+    spec.scratch = w.path("file/scratch");
+    let error = told(spec).await;
+    println!("{error}");
+    assert!(error.contains("file/scratch"));
+    let mut spec = w.spec("family", 1, "true");
+    spec.argv = vec!["/opt/nanoclaw/none".into()];
+    let outcome = w.run(&spec).await;
+    println!("{outcome:?}");
+    assert!(
+        outcome.said.contains("bwrap: execvp /opt/nanoclaw/none: No such file")
+            && outcome.code == Some(1)
+    );
+    assert_eq!(w.list().await, Vec::<i64>::new());
+    if rustix::process::geteuid().is_root() {
+        assert!(
+            Bwrap::new(Some((0, 0)))
+                .probe()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("must not be root")
+        );
+    }
+}
+
+/// A guest that wants to outlive its end: every process ignores what can be
+/// ignored, and some have left their session.
+const STUBBORN: &str = "trap '' TERM HUP INT QUIT PIPE
+    for i in 1 2 3; do setsid bash -c 'trap \"\" TERM HUP; while :; do sleep 1 MARK; done' & done 2>/dev/null
+    (setsid sleep 1000 &) ; (exec -a MARK sleep 1000 &) ; (setsid bash -c 'exec -a MARK sleep 1000' &)
+    echo up >/workspace/ipc/out/up; while :; do sleep 1; done";
+
+#[tokio::test]
+async fn stop_kills_what_ignores_it_and_leaves_no_group() {
+    let Some(w) = world("stop").await else { return };
+    let mark = format!("stubborn{}stop", std::process::id());
+    let spec = w.spec("family", 1, &STUBBORN.replace("MARK", &mark));
+    let mut running = w.start(&spec).await;
+    appears(&w.path("data/ipc/family/1/out/up")).await;
+    println!("{} processes carry the mark", marked(&mark).len());
+    assert!(marked(&mark).len() >= 3);
+    let start = Instant::now();
+    w.stop(spec.incarnation).await;
+    println!("stopped in {:?}", start.elapsed());
+    assert_eq!(marked(&mark), Vec::<u32>::new());
+    assert!(!running.process.is_alive());
+    assert_eq!(w.list().await, Vec::<i64>::new());
+    assert_eq!(groups(&w.install), Vec::<String>::new());
+    assert!(!running.child.wait().await.unwrap().success());
+    w.stop(spec.incarnation).await;
+}
+
+#[tokio::test]
+async fn killing_the_sandbox_or_dropping_it_leaves_no_orphan() {
+    let Some(w) = world("orphan").await else { return };
+    for (n, how) in ["kill", "drop"].into_iter().enumerate() {
+        let incarnation = n as i64 + 1;
+        let mark = format!("stubborn{}{how}", std::process::id());
+        let spec = w.spec("family", incarnation, &STUBBORN.replace("MARK", &mark));
+        let running = w.start(&spec).await;
+        appears(&w.path(&format!("data/ipc/family/{incarnation}/out/up"))).await;
+        assert!(marked(&mark).len() >= 3);
+        if how == "kill" {
+            assert!(running.process.kill().unwrap());
+        } else {
+            drop(running);
+        }
+        let start = Instant::now();
+        while !marked(&mark).is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(5), "{how}: {:?} live on", marked(&mark));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        println!("{how}: no process after {:?}", start.elapsed());
+        w.stop(spec.incarnation).await;
+    }
+}
+
+#[tokio::test]
+async fn another_installation_is_left_alone() {
+    let Some(w) = world("ours").await else { return };
+    let Some(mut other) = world("ours").await else { return };
+    // Begins as ours does, and has the same incarnation.
+    other.install = format!("{}-1", w.install);
+    let script = "echo up >/workspace/ipc/out/up; read -r line";
+    let mut theirs = other.start(&other.spec("family", 1, script)).await;
+    appears(&other.path("data/ipc/family/1/out/up")).await;
+    assert_eq!((w.list().await, other.list().await), (vec![], vec![1]));
+    w.stop(Incarnation(1)).await;
+    w.stop(Incarnation(11)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(theirs.process.is_alive() && theirs.child.try_wait().unwrap().is_none());
+    println!("installation {} saw nothing of {}", w.install, other.install);
+    other.stop(Incarnation(1)).await;
+    assert!(!theirs.process.is_alive());
+    assert_eq!(theirs.child.wait().await.unwrap().code(), None);
+}
+
+#[tokio::test]
+async fn a_guest_cannot_pass_for_another() {
+    let Some(w) = world("label").await else { return };
+    let label = format!("nanoclaw-{}-77", w.install);
+    let fake = format!(
+        "bash -c 'sleep 1000; :' --setenv NANOCLAW_LABEL {label} & echo up >/workspace/ipc/out/up; wait"
+    );
+    let mut running = w.start(&w.spec("family", 1, &fake)).await;
+    appears(&w.path("data/ipc/family/1/out/up")).await;
+    let fakes = marked(&format!("NANOCLAW_LABEL\0{label}"));
+    println!("{} processes wear the label of 77; listed: {:?}", fakes.len(), w.list().await);
+    assert_eq!(fakes.len(), 1);
+    assert_eq!(w.list().await, [1]);
+    w.stop(Incarnation(77)).await;
+    assert!(running.child.try_wait().unwrap().is_none());
+    w.stop(Incarnation(1)).await;
+}
+
+#[tokio::test]
+async fn a_start_is_found_again_by_its_process() {
+    let Some(w) = world("again").await else { return };
+    let spec = w.spec("family", 1, "read -r line");
+    let mut running = w.start(&spec).await;
+    assert_eq!(Process::of(running.process.pid).unwrap(), running.process);
+    drop(running.child.stdin.take());
+    finish(&mut running).await;
+    assert!(!running.process.is_alive());
+    w.stop(spec.incarnation).await;
+}
+
+/// Control groups that carry an installation's name, in any hierarchy.
+fn groups(install: &str) -> Vec<String> {
+    let prefix = format!("nanoclaw-{install}-");
+    let dirs =
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/cpu"];
+    let names = dirs.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+    names
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|n| n.starts_with(&prefix))
+        .collect()
+}
