@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::db::{self, Asked, Group};
 use crate::ids::{Incarnation, TurnId};
-use crate::{prompt, turns::rows};
+use crate::prompt::chat_text::chat_text;
+use crate::turns::rows;
 
 /// Who asks.
 pub struct Asker<'a> {
@@ -46,7 +47,7 @@ struct ReadHistory {
 pub fn handle(c: &Connection, asker: &Asker<'_>, tool: &str, arguments: &Value) -> db::Result<Asked> {
     let refuse = |why: String| Ok(Asked { ok: false, result: Value::String(why) });
     let attempt = match db::turns::facts(c, asker.turn)? {
-        Some((folder, attempt, _)) if folder == asker.group.folder.as_str() => attempt,
+        Some(f) if f.folder == asker.group.folder.as_str() => f.attempt,
         _ => return refuse(format!("turn {} is not this group's", asker.turn)),
     };
     let effect: fn(&Connection, &Asker<'_>, &str, Value) -> db::Result<Result<Value, Refusal>> = match tool {
@@ -84,7 +85,7 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> d
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let Some(text) = prompt::chat_text(&call.text) else {
+    let Some(text) = chat_text(&call.text) else {
         return Ok(Err("there is no text to send outside <internal>".into()));
     };
     let own = db::turns::jid(c, asker.turn)?;

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::Config;
 use crate::db::{self, Incoming, Ledger, MessageState, Stored};
 use crate::ids::Folder;
-use crate::router::{self, Route, SenderAllowlist};
+use crate::router::{self, Assistant, Route, Rules, SenderAllowlist};
 
 /// What became of a message, once that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +79,32 @@ fn store(
         }
         m.content = format!("(edited an earlier message) {}", m.content);
     }
-    let allowlist = SenderAllowlist::load(&config.config_dir);
-    let (state, reason) = match router::route(&group, &m, &allowlist, config) {
+    let rules = Rules {
+        jid: &m.jid,
+        is_main: group.is_main,
+        requires_trigger: group.requires_trigger,
+        trigger: Some(&group.trigger),
+    };
+    let assistant = Assistant { name: &config.assistant_name, own_number: config.own_number };
+    let seen = router::Incoming {
+        sender: &m.sender,
+        from_me: m.from_me,
+        local: m.trusted,
+        is_bot: false,
+        content: &m.content,
+        is_empty: m.content.trim().is_empty(),
+    };
+    let trusted = router::trusted(&seen, &assistant);
+    let file = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
+    let route = router::route(&rules, &seen, &SenderAllowlist::from_read(file), &assistant);
+    m.trusted = trusted;
+    let (state, reason) = match route {
         Route::Drop(_) => return Ok((Taken::Dropped, None)),
-        Route::Ignore(reason) => (MessageState::Ignored, Some(reason)),
+        Route::Ignore(reason) => (MessageState::Ignored, Some(reason.as_str())),
         Route::Context => (MessageState::Context, None),
         Route::Queue => (MessageState::Queued, None),
     };
-    let taken = match db::messages::store(c, &m, state, reason.as_deref())? {
+    let taken = match db::messages::store(c, &m, state, reason)? {
         Stored::New => Taken::Stored(state),
         Stored::Known => Taken::Known,
     };

@@ -296,9 +296,9 @@ fn not_stored(client: &Client, jid: &str, id: &str, error: &crate::db::LedgerErr
     if !error.is_disk_full() {
         return line;
     }
-    let text = crate::prompt::NOTICE_DISK_FULL;
+    let text = crate::prompt::notices::not_stored();
     let notice = format!("disk-full-{id}");
-    let send = ToClient::Send { id: &notice, jid, text, reply_to: None, attachments: [] };
+    let send = ToClient::Send { id: &notice, jid, text: &text, reply_to: None, attachments: [] };
     let _ = client.lines.try_send(send.line());
     line
 }

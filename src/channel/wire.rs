@@ -185,7 +185,7 @@ impl Message {
             timestamp: time.to_utc().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             is_group: self.is_group,
             from_me: self.from_me,
-            trusted: trusted || self.from_me,
+            trusted,
             reply_to: self.reply_to.map(|q| (q.id, q.sender_name, q.text)),
             edit_of: self.edit_of,
             deleted: self.deleted,

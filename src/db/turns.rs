@@ -268,11 +268,28 @@ pub fn jid(c: &Connection, turn: TurnId) -> Result<String> {
         .query_row([turn.0], |r| r.get(0))?)
 }
 
-/// The group, the attempt and whether all senders are the owner; `None` for a
-/// turn that does not exist.
-pub fn facts(c: &Connection, turn: TurnId) -> Result<Option<(String, u32, bool)>> {
-    Ok(c.prepare_cached("SELECT folder, attempt, trusted FROM turns WHERE id = ?1")?
-        .query_row([turn.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+/// What a guest's claims about a turn are checked against.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The group's folder.
+    pub folder: String,
+    /// The attempt that runs, or ran last.
+    pub attempt: u32,
+    /// Which conversation it belongs to.
+    pub session: Session,
+}
+
+/// The facts of a turn; `None` if it does not exist.
+pub fn facts(c: &Connection, turn: TurnId) -> Result<Option<Facts>> {
+    Ok(c.prepare_cached("SELECT folder, attempt, session FROM turns WHERE id = ?1")?
+        .query_row([turn.0], |r| {
+            let isolated = r.get::<_, String>(2)? == "isolated";
+            Ok(Facts {
+                folder: r.get(0)?,
+                attempt: r.get(1)?,
+                session: if isolated { Session::Isolated } else { Session::Group },
+            })
+        })
         .optional()?)
 }
 

@@ -48,6 +48,13 @@ pub fn left_out(count: usize) -> String {
     )
 }
 
+/// For a message that could not be stored, because the disk is full.
+pub fn not_stored() -> String {
+    "I could not store your message, so I will not answer it: the disk of my machine is full. \
+     Please make room, then write again."
+        .into()
+}
+
 /// A duration as one says it: `20 seconds`, `3 minutes`, `2 hours`.
 fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -9,7 +9,7 @@ use super::state::Event;
 use crate::db::{self, Claim, Claimed, now_ms};
 use crate::ids::TurnId;
 use crate::ipc::record::{HostRecord, Turn};
-use crate::prompt;
+use crate::prompt::{self, repeat};
 
 impl Actor {
     pub(super) async fn open(&mut self, fresh: bool) -> Option<Event> {
@@ -63,7 +63,7 @@ impl Actor {
                     folder: &folder,
                     incarnation: id,
                     deadline,
-                    render: &|messages| prompt::render(messages, config.timezone),
+                    render: &|messages| render(messages, config.timezone),
                     isolate_strangers: is_main,
                 };
                 db::turns::claim(c, &claim)
@@ -95,7 +95,7 @@ impl Actor {
                 let claimed = db::turns::give(c, turn, id, deadline)?;
                 let open = &claimed.open;
                 let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
-                let preface = repeat_preface(c, turn, last)?;
+                let preface = repeat_preface(c, open, last)?;
                 Ok((claimed, preface))
             })
             .await;
@@ -114,7 +114,7 @@ impl Actor {
     async fn hand_over(&mut self, claimed: Claimed, preface: Option<String>) -> Event {
         let open = claimed.open;
         let prompt = match preface {
-            Some(preface) => format!("{preface}\n\n{}", claimed.prompt),
+            Some(preface) => preface + &claimed.prompt,
             None => claimed.prompt,
         };
         self.tell(&HostRecord::Turn(Turn {
@@ -164,18 +164,36 @@ impl Actor {
     }
 }
 
-fn repeat_preface(c: &rusqlite::Connection, turn: TurnId, last: bool) -> db::Result<String> {
-    let said: Vec<String> = db::outbox::of_turn(c, turn)?
+/// What an agent is told from the second attempt on.
+fn repeat_preface(c: &rusqlite::Connection, open: &db::OpenTurn, last: bool) -> db::Result<String> {
+    let sent = db::outbox::of_turn(c, open.id)?
         .into_iter()
         .filter(|row| !row.key.starts_with("notice:"))
         .map(|row| row.text)
         .collect();
-    let asked: Vec<String> = db::requests::of_turn(c, turn)?
+    let asked = db::requests::of_turn(c, open.id)?
         .into_iter()
         .filter(|(tool, _, ok)| *ok && tool != "send_message")
         .map(|(tool, arguments, _)| format!("{tool} {arguments}"))
         .collect();
-    Ok(prompt::repeat_preface(&said, &asked, last))
+    Ok(repeat::preface(&repeat::Repeat { attempt: open.attempt, last, sent, asked }))
+}
+
+fn render(messages: &[db::StoredMessage], zone: chrono_tz::Tz) -> String {
+    let messages: Vec<prompt::Message> = messages
+        .iter()
+        .map(|m| prompt::Message {
+            sender: m.sender_name.clone(),
+            time: m.timestamp.parse().unwrap_or_default(),
+            content: m.content.clone(),
+            reply: m.reply_to.clone().map(|id| prompt::Reply {
+                id,
+                sender: m.reply_sender.clone(),
+                text: m.reply_content.clone(),
+            }),
+        })
+        .collect();
+    prompt::render(&messages, zone, prompt::BUDGET).text
 }
 
 /// A version-4-shaped uuid from (installation, turn, attempt): the CLI drops one

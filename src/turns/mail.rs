@@ -8,8 +8,9 @@ use super::state::{self, Event};
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::HostMailbox;
-use crate::ipc::record::{GuestRecord, HostRecord};
-use crate::{prompt, requests};
+use crate::ipc::record::{GuestRecord, HostRecord, Session};
+use crate::prompt::chat_text::chat_text;
+use crate::requests;
 
 impl Actor {
     pub(super) async fn read_mail(&mut self) {
@@ -68,7 +69,7 @@ impl Actor {
             GuestRecord::Session { turn, session_id } => {
                 self.record(number, move |c, folder, _| {
                     match db::turns::facts(c, turn)? {
-                        Some((owner, ..)) if owner == folder.as_str() => {
+                        Some(f) if f.folder == folder.as_str() && f.session == Session::Group => {
                             db::sessions::set(c, folder, &session_id)
                         }
                         _ => Ok(()),
@@ -80,7 +81,7 @@ impl Actor {
             GuestRecord::Text { uuid, text } => {
                 let said = self
                     .record(number, move |c, _, id| match db::turns::latest_of(c, id)? {
-                        Some(turn) => match prompt::chat_text(&text) {
+                        Some(turn) => match chat_text(&text) {
                             Some(text) => {
                                 let jid = db::turns::jid(c, turn)?;
                                 rows::say(c, turn, &format!("text:{uuid}"), &jid, &text)

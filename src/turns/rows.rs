@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use super::state::{Effect, Why};
 use crate::db::{self, NewRow, Tokens};
 use crate::ids::TurnId;
-use crate::prompt;
+use crate::prompt::chat_text::chat_text;
+use crate::prompt::{notices, split};
 use crate::proxy::Usage;
 
 /// The longest piece of an answer, in characters: what every network shows whole.
@@ -20,6 +21,8 @@ pub struct Payload {
     pub error: Option<String>,
     /// What the model was used for since the last step.
     pub usage: Vec<Usage>,
+    /// For "still working": for how long.
+    pub running: std::time::Duration,
 }
 
 /// Applies the row effects among `effects`. Returns the turns that ended.
@@ -32,7 +35,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             Effect::GiveUp { turn, why } => {
                 let reason = reason(*why, payload);
                 if db::turns::fail(c, *turn, &reason)? {
-                    let text = prompt::notice_failed(&reason);
+                    let text = notices::failed(&reason, notices::Next::WriteAgain);
                     say(c, *turn, "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
                     ended.push(*turn);
                 }
@@ -44,7 +47,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             Effect::Notice(turn) => {
                 db::turns::notice(c, *turn)?;
                 let jid = db::turns::jid(c, *turn)?;
-                say(c, *turn, "notice:working", &jid, prompt::NOTICE_WORKING)?;
+                say(c, *turn, "notice:working", &jid, &notices::still_working(payload.running))?;
             }
             Effect::Dead(id) => {
                 let reason = payload.error.as_deref().unwrap_or("ended");
@@ -64,7 +67,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
 
 /// Puts a text into the outbox, in pieces that every network shows whole.
 pub fn say(c: &Connection, turn: TurnId, key: &str, jid: &str, text: &str) -> db::Result<()> {
-    for (part, text) in prompt::split(text, PIECE).iter().enumerate() {
+    for (part, text) in split::split(text, PIECE).iter().enumerate() {
         db::outbox::add(c, &NewRow { turn: Some(turn), key, part, jid, text })?;
     }
     Ok(())
@@ -73,7 +76,7 @@ pub fn say(c: &Connection, turn: TurnId, key: &str, jid: &str, text: &str) -> db
 /// Ends turns that one result answers. The text goes once to each chat that asked,
 /// unless the agent sent the very same text by a tool before.
 fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<Vec<TurnId>> {
-    let text = text.and_then(prompt::chat_text);
+    let text = text.and_then(chat_text);
     let mut ended = Vec::new();
     let mut told: Vec<String> = Vec::new();
     for &turn in turns {
