@@ -7,3 +7,4 @@
 pub mod container;
 pub mod ids;
 pub mod ipc;
+pub mod proxy;
