@@ -21,6 +21,11 @@ impl Secret {
     pub fn new(text: impl AsRef<str>) -> Secret {
         Secret(text.as_ref().trim().to_owned())
     }
+
+    /// The text, for what is about to send it.
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::address;
 use super::client::CONNECT_TIMEOUT;
+use super::credential::Secret;
 
 /// How long one of several addresses may take before the next is tried.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
@@ -31,14 +32,15 @@ pub(super) enum DialError {
 /// The way out to the web.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    chain: Option<String>,
+    chain: Option<Secret>,
     pinned: Vec<(String, SocketAddr)>,
 }
 
 impl Dialer {
     /// Directly, or through the HTTP proxy at `chain`.
     pub(super) fn new(chain: Option<String>) -> Dialer {
-        Dialer { chain, pinned: Vec::new() }
+        // The address may hold a password.
+        Dialer { chain: chain.map(Secret::new), pinned: Vec::new() }
     }
 
     /// For tests: hosts that are neither resolved nor checked.
@@ -52,7 +54,7 @@ impl Dialer {
         let within = async {
             let addresses = self.addresses(host, port).await?;
             match &self.chain {
-                Some(proxy) => through(proxy, &addresses).await,
+                Some(proxy) => through(proxy.expose(), &addresses).await,
                 None => first(&addresses).await,
             }
             .map_err(|e| DialError::Failed(format!("cannot reach {host}: {e}")))
@@ -303,6 +305,11 @@ mod tests {
         // Loopback is the one that every machine has.
         assert!(is_own(Ipv4Addr::LOCALHOST.into()));
         assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()));
+        // And the one towards the internet, where there is a way.
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        if socket.connect("1.1.1.1:9").is_ok() {
+            assert!(is_own(socket.local_addr().expect("an address").ip()));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod address;
 mod answer;
+mod book;
 mod client;
 mod credential;
 mod dial;
@@ -22,6 +23,6 @@ mod practice;
 mod serve;
 mod web;
 
+pub use book::{ModelError, Usage};
 pub use credential::{Credential, Secret};
-pub use meter::{ModelError, Usage};
 pub use serve::{DEFAULT_BASE, Egress, Proxy, Serving, Tenant, Upstream};

@@ -10,9 +10,10 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, Heade
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use super::answer::{self, Answer};
+use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
-use super::meter::{Form, Meter, Metered, ModelError};
+use super::meter::{Form, Meter, Metered};
 use super::practice;
 use super::serve::Tenancy;
 

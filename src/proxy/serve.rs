@@ -1,5 +1,6 @@
 //! Sockets and connections: who is asking, and for what kind of service.
 
+use std::fmt;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -17,10 +18,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::answer::Answer;
+use super::book::{Book, ModelError, Usage};
 use super::client::LazyClient;
 use super::credential::Credential;
 use super::dial::Dialer;
-use super::meter::{Book, ModelError, Usage};
 use super::{model, web};
 use crate::ids::{Folder, Incarnation};
 
@@ -33,7 +34,7 @@ const SOCKET: &str = "proxy.sock";
 const MAX_CONNECTIONS: usize = 256;
 
 /// Where the model API is, what it is paid with, and the way out.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Upstream {
     /// Its address, such as [`DEFAULT_BASE`]; may have a path.
     pub base: String,
@@ -54,6 +55,16 @@ impl Upstream {
     pub(super) fn host(&self) -> String {
         let origin = reqwest::Url::parse(&self.base).map(|url| url.origin().ascii_serialization());
         origin.unwrap_or_else(|_| "the model API".to_owned())
+    }
+}
+
+/// Without the passwords that both addresses may hold.
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proxy = self.proxy.as_ref().map(|_| "..");
+        let mut shown = f.debug_struct("Upstream");
+        shown.field("base", &self.host()).field("credential", &self.credential);
+        shown.field("proxy", &proxy).finish()
     }
 }
 

@@ -4,10 +4,11 @@
 //! files and run commands in the real sandbox, so that a newcomer sees all of it
 //! work before giving a key. It is no language model and says so in every reply.
 //!
-//! A pure function from a request to a reply ([`script`]), what it reads of the
-//! request ([`conversation`]), and how the API writes a reply down ([`render`]).
-//! It keeps nothing between requests.
+//! A pure function from a request to a reply ([`script`]): what the request says
+//! ([`conversation`]), what people ask with it ([`ask`]), and how the API writes a
+//! reply down ([`render`]). It keeps nothing between requests.
 
+mod ask;
 mod conversation;
 mod render;
 mod script;

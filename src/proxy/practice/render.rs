@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::meter::Usage;
+use super::super::book::Usage;
 use super::script::{Content, LABEL, Reply, tokens};
 
 /// The name of the model, which has no price.

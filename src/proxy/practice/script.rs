@@ -5,22 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
+use super::ask::{ABOUT, Ask, ShellCall};
 use super::conversation::{Called, Exchange, Outcome};
 
 /// How every text begins, so that nobody takes it for Claude.
 pub(super) const LABEL: &str = "[practice model] ";
-const MEMORY: &str = "/workspace/group/memory.md";
-/// Where another group's files would be if they could be seen.
-const ELSEWHERE: [&str; 4] =
-    ["/workspace/../groups", "/workspace/group/../other", "/workspace/group/../main", "/store"];
-const ABOUT: &str = "\
-I am the practice model, not Claude: I follow a small script, so that you can see NanoClaw work before \
-you give it a key. Three things to try:
-- remember that my cat is called Tom
-- what do you remember?
-- what can you see?
-For the real Claude, write ANTHROPIC_API_KEY=<your key> into the file .env and start NanoClaw again.";
-
 /// An answer of the model, before it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct Reply {
@@ -40,13 +29,6 @@ pub(super) enum Content {
     Calls(Vec<ShellCall>),
 }
 
-/// A call of the CLI's Bash tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ShellCall {
-    pub(super) command: String,
-    pub(super) description: &'static str,
-}
-
 /// Answers a request of `POST /v1/messages`.
 pub(in crate::proxy) fn reply(request: &Value) -> Reply {
     let text = request.to_string();
@@ -64,21 +46,12 @@ pub(super) fn tokens(text: &str) -> u64 {
     text.len() as u64 / 4 + 1
 }
 
-/// What a message wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Ask {
-    Remember(String),
-    Recall,
-    Look,
-    Other,
-}
-
 fn content(exchange: &Exchange) -> Content {
     if !exchange.has_shell {
         // The CLI asks for titles and summaries on the side.
         return Content::Text(format!("{LABEL}Practice conversation"));
     }
-    let asks: Vec<Ask> = exchange.asks.iter().map(|text| understand(text)).collect();
+    let asks: Vec<Ask> = exchange.asks.iter().map(|text| Ask::understand(text)).collect();
     let question = asks.iter().rfind(|ask| !matches!(ask, Ask::Remember(_)));
     let facts = asks.iter().filter(|ask| matches!(ask, Ask::Remember(_)));
     // The question comes last, and its command only when all is written down.
@@ -110,7 +83,7 @@ fn perform(
     said: &mut Vec<String>,
     missing: &mut Vec<ShellCall>,
 ) {
-    let Some(call) = call(ask) else {
+    let Some(call) = ask.call() else {
         said.push(ABOUT.to_owned());
         return;
     };
@@ -121,141 +94,15 @@ fn perform(
                 failed: true,
                 output: "the command gave no result".to_owned(),
             });
-            said.push(tell(ask, &outcome));
+            said.push(ask.tell(&outcome));
         }
         None => missing.push(call),
     }
 }
 
-/// The command that an ask needs.
-fn call(ask: &Ask) -> Option<ShellCall> {
-    let (command, description) = match ask {
-        Ask::Remember(fact) => (
-            format!("printf '%s\\n' {} >> {MEMORY}", quoted(&format!("- {fact}"))),
-            "Write it into the group's memory",
-        ),
-        Ask::Recall => (format!("cat {MEMORY}"), "Read the group's memory"),
-        Ask::Look => {
-            let places = ELSEWHERE.join(" ");
-            let command = format!(
-                "ls -A /workspace /workspace/group; for place in {places}; do \
-                 if ls \"$place\" >/dev/null 2>&1; then echo \"visible: $place\"; else echo \"not there: $place\"; fi; done"
-            );
-            (command, "Look around in the container")
-        }
-        Ask::Other => return None,
-    };
-    Some(ShellCall { command, description })
-}
-
-/// What came of it, as it is.
-fn tell(ask: &Ask, outcome: &Outcome) -> String {
-    let output = outcome.output.trim();
-    match ask {
-        Ask::Remember(fact) if outcome.failed => {
-            format!("I could not write down {fact:?}: {output}")
-        }
-        Ask::Remember(fact) => format!("I will remember that {}.", fact.trim_end_matches('.')),
-        Ask::Recall if outcome.failed && output.contains("No such file") => nothing(),
-        Ask::Recall if outcome.failed => format!("I could not read my memory: {output}"),
-        // The CLI's words for an empty output.
-        Ask::Recall if output.is_empty() || output == "(Bash completed with no output)" => {
-            nothing()
-        }
-        Ask::Recall => format!("This is what I remember:\n{output}"),
-        Ask::Look if outcome.failed => format!("I could not look around: {output}"),
-        Ask::Look => look(output),
-        Ask::Other => ABOUT.to_owned(),
-    }
-}
-
-fn nothing() -> String {
-    "I remember nothing yet. Say, for example: remember that my cat is called Tom".to_owned()
-}
-
-fn look(output: &str) -> String {
-    let mut listing = Vec::new();
-    let mut absent = Vec::new();
-    let mut visible = Vec::new();
-    for line in output.lines() {
-        if let Some(place) = line.strip_prefix("not there: ") {
-            absent.push(place);
-        } else if let Some(place) = line.strip_prefix("visible: ") {
-            visible.push(place);
-        } else {
-            listing.push(line);
-        }
-    }
-    let mut text = format!("This is all I can see of NanoClaw:\n{}", listing.join("\n"));
-    if !absent.is_empty() {
-        text.push_str(&format!(
-            "\nI looked for other groups and they are not there: {}",
-            absent.join(", ")
-        ));
-    }
-    if !visible.is_empty() {
-        text.push_str(&format!("\nThese should not be visible but are: {}", visible.join(", ")));
-    }
-    text
-}
-
-fn understand(text: &str) -> Ask {
-    let text = without_trigger(text);
-    let text = strip_word(text, "please").unwrap_or(text);
-    if let Some(rest) = strip_word(text, "remember") {
-        let rest = strip_word(rest, "that").unwrap_or(rest).trim_start_matches(':');
-        // One line of the file each, and nothing that a shell or terminal obeys.
-        let fact: Vec<&str> = rest
-            .split(|c: char| c.is_whitespace() || c.is_control())
-            .filter(|w| !w.is_empty())
-            .collect();
-        return if fact.is_empty() {
-            Ask::Other
-        } else {
-            Ask::Remember(fact.join(" ").chars().take(2000).collect())
-        };
-    }
-    let lower = text.to_lowercase();
-    let has = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
-    if has(&[
-        "do you remember",
-        "have you remembered",
-        "do you know about",
-        "did i tell you",
-        "is in your memory",
-    ]) {
-        Ask::Recall
-    } else if has(&["can you see", "do you see"]) {
-        Ask::Look
-    } else {
-        Ask::Other
-    }
-}
-
-/// `@Andy, remember ...` speaks to us.
-fn without_trigger(text: &str) -> &str {
-    let text = text.trim();
-    match text.strip_prefix('@').and_then(|t| t.split_once(char::is_whitespace)) {
-        Some((_, rest)) => rest.trim_start(),
-        None => text,
-    }
-}
-
-/// What follows `word` (lower case) at the beginning, if it is there as a word.
-fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let head = text.get(..word.len())?;
-    let rest = &text[word.len()..];
-    let ends = rest.chars().next().is_none_or(|c| c.is_whitespace() || c == ':' || c == ',');
-    (head.eq_ignore_ascii_case(word) && ends).then(|| rest.trim_start_matches(',').trim_start())
-}
-
-/// One word to a POSIX shell, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::ask::ELSEWHERE;
     use super::*;
     use serde_json::json;
 
@@ -291,68 +138,6 @@ mod tests {
             Content::Text(text) => text,
             calls => panic!("not a text: {calls:?}"),
         }
-    }
-
-    #[test]
-    fn what_people_write_is_understood() {
-        let fact = |text: &str| Ask::Remember(text.to_owned());
-        for (text, expected) in [
-            ("remember that I like tea", fact("I like tea")),
-            ("@Andy, Remember: the code is 7", fact("the code is 7")),
-            ("@Andy please remember that\nit is\tlate", fact("it is late")),
-            ("REMEMBER x", fact("x")),
-            ("remember that", Ask::Other),
-            ("remembering is hard", Ask::Other),
-            ("What do you remember?", Ask::Recall),
-            ("@Andy what do you know about me?", Ask::Recall),
-            ("What can you see?", Ask::Look),
-            ("hello", Ask::Other),
-            ("", Ask::Other),
-            ("ä", Ask::Other),
-        ] {
-            assert_eq!(understand(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_fact_is_written_by_a_real_shell_as_it_was_said() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("memory.md");
-        let facts = [
-            r"it's $HOME `id` $(id) \n %s",
-            "\"; rm -rf / #",
-            "'; touch pwned; '",
-            "-n",
-            "a\u{0}b\u{1b}[31m",
-            "Grüße 🐈",
-        ];
-        for fact in facts {
-            let content = reply(&ask(&format!("remember {fact}"))).content;
-            let Content::Calls(calls) = content else { panic!("{content:?}") };
-            let command = calls[0].command.replace(MEMORY, file.to_str().expect("UTF-8"));
-            let status = std::process::Command::new("sh")
-                .arg("-c")
-                .arg(command)
-                .current_dir(&directory)
-                .status();
-            assert!(status.expect("a shell").success());
-        }
-        let written = std::fs::read_to_string(file).expect("the memory");
-        let lines: Vec<&str> = written.lines().collect();
-        let expected = [
-            r"- it's $HOME `id` $(id) \n %s",
-            "- \"; rm -rf / #",
-            "- '; touch pwned; '",
-            "- -n",
-            "- a b [31m",
-            "- Grüße 🐈",
-        ];
-        assert_eq!(lines, expected);
-        assert_eq!(
-            std::fs::read_dir(&directory).expect("a listing").count(),
-            1,
-            "nothing else was made"
-        );
     }
 
     #[test]
@@ -392,7 +177,7 @@ mod tests {
         let writes = reply(&request).content;
         let request = after(request, &writes, &[("", false), ("", false)]);
         let read = reply(&request).content;
-        assert_eq!(read, Content::Calls(call(&Ask::Recall).into_iter().collect()));
+        assert_eq!(read, Content::Calls(Ask::Recall.call().into_iter().collect()));
         let said = text(&after(request, &read, &[("- one\n- two", false)]));
         assert!(
             said.contains("remember that one")
