@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use crate::ids::{Folder, Incarnation};
-use crate::proxy::credential::{Credential, Secret};
+use crate::proxy::{Credential, Secret};
 
 pub mod cli;
 pub mod dotenv;

@@ -9,7 +9,7 @@ use super::now_ms;
 use crate::ids::TurnId;
 
 /// A request that was answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
     /// Whether it was granted.
     pub ok: bool,

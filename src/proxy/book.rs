@@ -1,0 +1,79 @@
+//! What one container used of the model since it was last asked, and whether the
+//! model can be had.
+//!
+//! In memory only: the daemon carries it into the ledger.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What one answer of the model took, in tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The model that answered, as the API names it.
+    pub model: String,
+    /// Tokens of the prompt that were neither read from nor written to the cache.
+    pub input_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+    /// Tokens of the prompt that were read from the cache.
+    pub cache_read_tokens: u64,
+    /// Tokens of the prompt that were written to the cache.
+    pub cache_write_tokens: u64,
+}
+
+/// Why the model gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// It answered with an error status, such as 401.
+    #[error("the model API answered {0}")]
+    Status(u16),
+    /// It could not be asked.
+    #[error("cannot reach {host}: {reason}")]
+    Unreachable {
+        /// Host and port of the API.
+        host: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// Its answer broke off, or reported an error on its way.
+    #[error("the model's answer broke off: {0}")]
+    BrokeOff(String),
+}
+
+/// What one container used and met since it was last asked.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    usage: Vec<Usage>,
+    error: Option<ModelError>,
+}
+
+impl Book {
+    pub(super) fn take(&self) -> Vec<Usage> {
+        std::mem::take(&mut self.lock().usage)
+    }
+
+    pub(super) fn error(&self) -> Option<ModelError> {
+        self.lock().error.clone()
+    }
+
+    pub(super) fn add(&self, usage: Usage) {
+        self.lock().usage.push(usage);
+    }
+
+    pub(super) fn failed(&self, error: ModelError) {
+        self.lock().error = Some(error);
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.lock().error = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each critical section is one assignment, so a poisoned state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

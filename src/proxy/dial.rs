@@ -1,0 +1,322 @@
+//! Connections to the web: a name is resolved once, every address is checked,
+//! and the checked address is the one that is connected to.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::address;
+use super::client::CONNECT_TIMEOUT;
+use super::credential::Secret;
+
+/// How long one of several addresses may take before the next is tried.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
+/// The longest answer of an upstream proxy to CONNECT, in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    /// It is forbidden.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not work.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The way out to the web.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    chain: Option<Secret>,
+    pinned: Vec<(String, SocketAddr)>,
+}
+
+impl Dialer {
+    /// Directly, or through the HTTP proxy at `chain`.
+    pub(super) fn new(chain: Option<String>) -> Dialer {
+        // The address may hold a password.
+        Dialer { chain: chain.map(Secret::new), pinned: Vec::new() }
+    }
+
+    /// For tests: hosts that are neither resolved nor checked.
+    pub(super) fn pinned(mut self, hosts: Vec<(String, SocketAddr)>) -> Dialer {
+        self.pinned = hosts;
+        self
+    }
+
+    /// A connection to `host`, which has been through [`parse_host`].
+    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        let within = async {
+            let addresses = self.addresses(host, port).await?;
+            match &self.chain {
+                Some(proxy) => through(proxy.expose(), &addresses).await,
+                None => first(&addresses).await,
+            }
+            .map_err(|e| DialError::Failed(format!("cannot reach {host}: {e}")))
+        };
+        match timeout(CONNECT_TIMEOUT, within).await {
+            Ok(result) => result,
+            Err(_) => Err(DialError::Failed(format!("cannot reach {host}: no connection in time"))),
+        }
+    }
+
+    /// The addresses of `host` that may be connected to: at least one.
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        if let Some((_, address)) = self.pinned.iter().find(|(name, _)| name == host) {
+            return Ok(vec![*address]);
+        }
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|e| DialError::Failed(format!("cannot find {host}: {e}")))?
+            .collect();
+        let mut why = None;
+        let mut allowed = Vec::new();
+        for address in found {
+            match refusal(address.ip()) {
+                None => allowed.push(address),
+                Some(reason) => why = Some(reason),
+            }
+        }
+        match (allowed.is_empty(), why) {
+            (false, _) => Ok(allowed),
+            (true, Some(why)) => Err(DialError::Refused(format!(
+                "{host} is {why}; only public addresses may be reached"
+            ))),
+            (true, None) => Err(DialError::Failed(format!("{host} has no address"))),
+        }
+    }
+}
+
+/// The policy, and what it cannot know: whether an address is this machine's.
+fn refusal(ip: IpAddr) -> Option<&'static str> {
+    address::refusal(ip).or_else(|| is_own(ip).then_some("an address of this machine"))
+}
+
+/// Asks the system which source address it would use towards `ip`: to reach an
+/// own address it is that address itself. Nothing is sent, and unlike a list of
+/// interfaces this needs no unsafe code and is never out of date.
+fn is_own(ip: IpAddr) -> bool {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    });
+    // An error means that there is no way to it, so that it is not ours.
+    source.is_ok_and(|source| source.ip() == ip)
+}
+
+async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = io::Error::other("no address");
+    for address in addresses {
+        match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::other("no answer"),
+        }
+    }
+    Err(last)
+}
+
+/// Asks the upstream proxy for the checked address, not for the name, which it
+/// might resolve otherwise.
+async fn through(proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let invalid =
+        || io::Error::other("NANOCLAW_UPSTREAM_PROXY is not an address like http://host:port");
+    let url = reqwest::Url::parse(proxy).map_err(|_| invalid())?;
+    let (Some(host), Some(port), "http") =
+        (url.host_str(), url.port_or_known_default(), url.scheme())
+    else {
+        return Err(invalid());
+    };
+    // A literal IPv6 address comes in brackets.
+    let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    let target = addresses.first().ok_or_else(|| io::Error::other("no address"))?;
+    let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if !url.username().is_empty() {
+        let pair = format!(
+            "{}:{}",
+            unescape(url.username()),
+            unescape(url.password().unwrap_or_default())
+        );
+        head.push_str(&format!("Proxy-Authorization: Basic {}\r\n", base64(pair.as_bytes())));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    // One byte at a time, so as not to take any of the tunnel's.
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await?);
+        if answer.len() > MAX_HEAD {
+            return Err(io::Error::other("the upstream proxy does not speak HTTP"));
+        }
+    }
+    let status =
+        answer.split(|&b| b == b' ').nth(1).map(String::from_utf8_lossy).unwrap_or_default();
+    if answer.starts_with(b"HTTP/1.") && status.starts_with('2') {
+        Ok(stream)
+    } else {
+        Err(io::Error::other(format!("the upstream proxy answered {}", status.escape_debug())))
+    }
+}
+
+/// `%40` and the like in a URL's name and password.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (first, escaped) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// RFC 4648, 4: the only place that needs it.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for i in 0..4 {
+            // Six bits index a table of 64.
+            let digit = ALPHABET[(bits >> (18 - 6 * i)) as usize & 63];
+            text.push(if i <= three.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+/// A host name or address in the one form that is checked, matched and
+/// connected to, or why it is none.
+///
+/// Numbers are where parsers disagree: `0x7f.1`, `2130706433` and `127.1` are
+/// loopback to some. As browsers do, a host whose last part is a number must be
+/// a whole dotted address.
+pub(super) fn parse_host(text: &str) -> Result<String, String> {
+    let refuse =
+        |why: &str| Err(format!("{:?} is {why}", text.chars().take(80).collect::<String>()));
+    if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+        return match inner.parse::<Ipv6Addr>() {
+            Ok(address) => Ok(address.to_string()),
+            Err(_) => refuse("not an address"),
+        };
+    }
+    let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if host.len() > 253
+        || host
+            .split('.')
+            .any(|part| part.is_empty() || part.len() > 63 || !part.chars().all(plain))
+    {
+        return refuse("not a host name");
+    }
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|b| b.is_ascii_digit())
+        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    if number && host.parse::<Ipv4Addr>().is_err() {
+        return refuse("an address in an unusual form");
+    }
+    Ok(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_one_form() {
+        for (text, expected) in [
+            ("Example.COM", "example.com"),
+            ("example.com.", "example.com"),
+            ("1.1.1.1", "1.1.1.1"),
+            ("[2606:4700::0:1111]", "2606:4700::1111"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("1.1.1.1.nip.io", "1.1.1.1.nip.io"),
+        ] {
+            assert_eq!(parse_host(text).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn odd_forms_of_addresses_are_no_hosts() {
+        for text in [
+            "0x7f.1",
+            "0x7f000001",
+            "2130706433",
+            "017700000001",
+            "127.1",
+            "127.0.1",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "127.0.0.0x1",
+            "0x",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "::1",
+            "[::1",
+            "[fe80::1%eth0]",
+            "[127.0.0.1]",
+            "",
+            ".",
+            "..",
+            "a..b",
+            "a b",
+            "a/b",
+            "a@b",
+            "bücher.example",
+            "127.0.0.1%00",
+            "①②⑦.⓪.⓪.①",
+        ] {
+            assert!(parse_host(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_and_literals_of_this_machine_are_refused() {
+        for host in
+            ["localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1"]
+        {
+            let result = Dialer::new(None).dial(host, 80).await;
+            assert!(matches!(result, Err(DialError::Refused(_))), "{host}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn own_addresses_are_recognised() {
+        // Loopback is the one that every machine has.
+        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
+        assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()));
+        // And the one towards the internet, where there is a way.
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        if socket.connect("1.1.1.1:9").is_ok() {
+            assert!(is_own(socket.local_addr().expect("an address").ip()));
+        }
+    }
+
+    #[test]
+    fn proxy_passwords_are_encoded() {
+        assert_eq!(base64(b"Aladdin:open sesame"), "QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(base64(b"abc"), "YWJj");
+        assert_eq!(base64(b"ab"), "YWI=");
+        assert_eq!(unescape("p%40ss%"), "p@ss%");
+    }
+}

@@ -1,0 +1,261 @@
+//! The model API: the few paths that an agent needs, with the real credential.
+//!
+//! Bodies pass unread in both directions; answers pass chunk by chunk, by way of
+//! the meter. When the container hangs up, the request upstream is dropped with
+//! the future that carries it, which is how an interrupt reaches the model.
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+
+use super::answer::{self, Answer};
+use super::book::ModelError;
+use super::client::{self, CONNECT_TIMEOUT};
+use super::credential;
+use super::meter::{Form, Meter, Metered};
+use super::practice;
+use super::serve::Tenancy;
+
+/// The largest request body, in bytes. Images are what makes one large.
+const MAX_REQUEST: usize = 64 * 1024 * 1024;
+const TOO_LARGE: &str = "the request is larger than 64 MB";
+
+/// What a request to the model API is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// Is anybody there? Answered here.
+    Hello,
+    Messages,
+    CountTokens,
+    Models,
+}
+
+/// Only this is passed on: no files, batches, administration or OAuth.
+fn call(method: &Method, path: &str) -> Option<Call> {
+    match (method.as_str(), path) {
+        ("HEAD", "/" | "/api/hello") => Some(Call::Hello),
+        ("POST", "/v1/messages") => Some(Call::Messages),
+        ("POST", "/v1/messages/count_tokens") => Some(Call::CountTokens),
+        ("GET", "/v1/models") => Some(Call::Models),
+        ("GET", _) => {
+            path.strip_prefix("/v1/models/").filter(|rest| is_plain(rest)).map(|_| Call::Models)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a path means the same to everybody: nothing escaped, no dots that
+/// climb.
+fn is_plain(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
+    path.split('/')
+        .all(|part| !part.is_empty() && part != "." && part != ".." && part.chars().all(plain))
+}
+
+/// Serves one request in origin form.
+pub(super) async fn serve(tenancy: &Tenancy, request: Request<Incoming>) -> Answer {
+    let Some(call) = call(request.method(), request.uri().path()) else {
+        return answer::api_error(
+            StatusCode::FORBIDDEN,
+            "NanoClaw passes on no other request than those for messages and models",
+        );
+    };
+    if call == Call::Hello {
+        return answer::empty(StatusCode::OK);
+    }
+    if !credential::carries(request.headers(), &tenancy.tenant.token) {
+        return answer::api_error(
+            StatusCode::UNAUTHORIZED,
+            "this is not the key of this container",
+        );
+    }
+    if request.body().size_hint().lower() > MAX_REQUEST as u64 {
+        return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+    }
+    if tenancy.proxy.upstream.is_practice() {
+        return rehearse(tenancy, call, request).await;
+    }
+    forward(tenancy, call, request).await
+}
+
+async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
+    let (upstream, book) = (&tenancy.proxy.upstream, &tenancy.book);
+    let sent = match prepare(tenancy, request) {
+        Ok((client, request)) => client.execute(request).await.map_err(|error| cause(&error)),
+        Err(reason) => Err(Cause::Reason(reason)),
+    };
+    let response = match sent {
+        Ok(response) => hyper::Response::<reqwest::Body>::from(response),
+        Err(Cause::TooLarge) => return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+        Err(Cause::Reason(reason)) => {
+            let error = ModelError::Unreachable { host: upstream.host(), reason };
+            tracing::warn!(group = %tenancy.tenant.group, incarnation = %tenancy.tenant.incarnation, "{error}");
+            let answer = answer::api_error(StatusCode::BAD_GATEWAY, &format!("NanoClaw {error}"));
+            book.failed(error);
+            return answer;
+        }
+    };
+    let (mut parts, body) = response.into_parts();
+    answer::strip_hop_by_hop(&mut parts.headers);
+    // Upstream speaks HTTP/2, the container's side HTTP/1.1.
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    if call != Call::Messages {
+        return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
+    }
+    if !parts.status.is_success() {
+        tracing::warn!(group = %tenancy.tenant.group, status = parts.status.as_u16(), "the model API refused");
+        book.failed(ModelError::Status(parts.status.as_u16()));
+        return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
+    }
+    book.succeeded();
+    if parts.headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+        tracing::warn!(
+            "the model API compresses although it was asked not to: this answer is not metered"
+        );
+    }
+    let meter = Meter::new(book.clone(), form(&parts.headers));
+    Answer::from_parts(parts, Metered::new(body, meter).boxed_unsync())
+}
+
+/// The request as it goes upstream. An error says what is wrong with the
+/// settings.
+fn prepare(
+    tenancy: &Tenancy,
+    request: Request<Incoming>,
+) -> Result<(reqwest::Client, reqwest::Request), String> {
+    let upstream = &tenancy.proxy.upstream;
+    let client = tenancy.proxy.client.get(upstream.proxy.as_deref())?;
+    let (parts, body) = request.into_parts();
+    let target = target(&upstream.base, &parts.uri)?;
+    let mut headers = parts.headers;
+    answer::strip_hop_by_hop(&mut headers);
+    credential::forget(&mut headers);
+    headers.remove(HOST);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(credential) = &upstream.credential {
+        credential.apply(&mut headers).map_err(|_| {
+            "the configured credential has characters that no credential has".to_owned()
+        })?;
+    }
+    let mut request = reqwest::Request::new(parts.method, target);
+    *request.headers_mut() = headers;
+    if !body.is_end_stream() {
+        *request.body_mut() = Some(reqwest::Body::wrap(Limited::new(body, MAX_REQUEST)));
+    }
+    Ok((client, request))
+}
+
+/// The address upstream: the base, whose path is a prefix, and the path of the
+/// request, which [`call`] has checked.
+fn target(base: &str, uri: &Uri) -> Result<reqwest::Url, String> {
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let text = format!("{}{path}", base.trim_end_matches('/'));
+    let mut url = reqwest::Url::parse(&text)
+        .map_err(|_| "ANTHROPIC_BASE_URL is not an address".to_owned())?;
+    // One credential only: a name and password in the base URL are not sent.
+    // Both fail only for addresses without a host, which the client refuses.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok(url)
+}
+
+enum Cause {
+    TooLarge,
+    Reason(String),
+}
+
+fn cause(error: &reqwest::Error) -> Cause {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = source {
+        if e.is::<LengthLimitError>() {
+            return Cause::TooLarge;
+        }
+        source = e.source();
+    }
+    Cause::Reason(if error.is_timeout() {
+        format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
+    } else {
+        client::root_cause(error)
+    })
+}
+
+fn form(headers: &HeaderMap) -> Form {
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("text/event-stream") { Form::Stream } else { Form::Document }
+}
+
+/// Lets the practice model answer. It reads the body, as a model does.
+async fn rehearse(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    if call == Call::Models {
+        return answer::json(StatusCode::OK, &practice::models(path.strip_prefix("/v1/models/")));
+    }
+    let body = match Limited::new(request.into_body(), MAX_REQUEST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(e) if e.is::<LengthLimitError>() => {
+            return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+        }
+        Err(_) => return answer::api_error(StatusCode::BAD_REQUEST, "the request ended early"),
+    };
+    let Ok(body) = serde_json::from_slice(&body) else {
+        return answer::api_error(StatusCode::BAD_REQUEST, "the request is not JSON");
+    };
+    if call == Call::CountTokens {
+        return answer::json(StatusCode::OK, &practice::count_tokens(&body));
+    }
+    let reply = practice::reply(&body);
+    tenancy.book.succeeded();
+    tenancy.book.add(reply.usage());
+    if practice::wants_stream(&body) {
+        answer::with(StatusCode::OK, "text/event-stream", reply.to_stream())
+    } else {
+        answer::json(StatusCode::OK, &reply.to_json())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_listed_calls_pass() {
+        for (method, path, expected) in [
+            ("POST", "/v1/messages", Some(Call::Messages)),
+            ("POST", "/v1/messages/count_tokens", Some(Call::CountTokens)),
+            ("GET", "/v1/models", Some(Call::Models)),
+            ("GET", "/v1/models/claude-opus-5-5", Some(Call::Models)),
+            ("GET", "/v1/models/vendor/model:free", Some(Call::Models)),
+            ("HEAD", "/", Some(Call::Hello)),
+            ("HEAD", "/api/hello", Some(Call::Hello)),
+            ("GET", "/v1/messages", None),
+            ("GET", "/", None),
+            ("POST", "/v1/messages/", None),
+            ("POST", "/v1/messages/batches", None),
+            ("POST", "//v1/messages", None),
+            ("POST", "/v1/complete", None),
+            ("GET", "/v1/files", None),
+            ("POST", "/v1/models", None),
+            ("DELETE", "/v1/models/x", None),
+            ("GET", "/v1/modelsx", None),
+            ("GET", "/v1/models/", None),
+            ("GET", "/v1/models/../files", None),
+            ("GET", "/v1/models/./x", None),
+            ("GET", "/v1/models/%2e%2e/files", None),
+            ("GET", "/v1/models/..%2ffiles", None),
+            ("GET", "/v1/models/x\\..\\..\\files", None),
+        ] {
+            let method: Method = method.parse().expect("a method");
+            assert_eq!(call(&method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_base_may_have_a_path_but_sends_no_password() {
+        let uri: Uri = "/v1/messages?beta=true".parse().expect("a URI");
+        let url = target("https://u:p@gateway.example/anthropic/", &uri).expect("a URL");
+        assert_eq!(url.as_str(), "https://gateway.example/anthropic/v1/messages?beta=true");
+        assert!(target("no address", &uri).is_err());
+    }
+}
