@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod container;
+pub mod daemon;
 pub mod db;
 pub mod ids;
 pub mod ipc;

@@ -13,6 +13,7 @@ mod migrate;
 pub mod outbox;
 pub mod requests;
 pub mod sessions;
+pub mod settings;
 pub mod turns;
 
 pub use groups::{Chat, Group, NewGroup};

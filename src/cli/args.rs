@@ -1,0 +1,145 @@
+//! What can be typed, and where it goes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::exit::Exit;
+use super::{chat, explain, groups, start, status};
+use crate::config::Config;
+
+/// A personal Claude assistant that you message on WhatsApp.
+#[derive(Parser)]
+#[command(name = "nanoclaw", version, max_term_width = 100, after_help = "Settings come from the environment or .env: see docs/settings.md.\nExit codes: 0 done, 1 failed, 2 wrong command line, 3 not found, 78 wrong settings.")]
+struct Cli {
+    /// The installation's directory [default: NANOCLAW_HOME, else the working directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon until it is told to stop.
+    Start,
+    /// Talk to your assistant in this terminal, as main.
+    Chat,
+    /// What runs, what waits, what is wrong.
+    Status(Output),
+    /// The life of a message, from the ledger alone.
+    Explain(Explain),
+    /// Groups and the chats linked to them.
+    #[command(subcommand)]
+    Groups(Groups),
+    /// Inside the container: drive Claude Code.
+    #[command(hide = true)]
+    Agent,
+    /// Inside the container: serve the agent's tools.
+    #[command(hide = true)]
+    Mcp,
+}
+
+/// How to print.
+#[derive(Args)]
+pub struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nanoclaw explain`.
+#[derive(Args)]
+pub struct Explain {
+    /// The message's id; without one, the latest message.
+    pub id: Option<String>,
+    /// Look in this chat.
+    #[arg(long, value_name = "JID")]
+    pub chat: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `nanoclaw groups`.
+#[derive(Subcommand)]
+pub enum Groups {
+    /// Add a group: a folder, and the chat that it serves.
+    Add(Add),
+    /// Link one more chat to a group.
+    Link {
+        /// The group's folder.
+        folder: String,
+        /// The chat's address.
+        jid: String,
+    },
+    /// List groups and their chats.
+    List(Output),
+    /// Forget a group. Its folder and its history stay.
+    Remove {
+        /// The group's folder.
+        folder: String,
+    },
+}
+
+/// `nanoclaw groups add`.
+#[derive(Args)]
+pub struct Add {
+    /// Its folder under groups/: letters, digits, '-' and '_'.
+    pub folder: String,
+    /// The chat that it serves; may be given several times.
+    #[arg(long, value_name = "JID")]
+    pub jid: Vec<String>,
+    /// Its name for people [default: the folder].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What a message must begin with [default: @ and the assistant's name].
+    #[arg(long)]
+    pub trigger: Option<String>,
+    /// Answer every message, without a trigger.
+    #[arg(long)]
+    pub no_trigger: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Parses the command line, runs the command, says what went wrong.
+pub fn main() -> ExitCode {
+    let began = Instant::now();
+    let cli = Cli::parse();
+    match run(cli, began) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("nanoclaw: {error:#}");
+            let config = error.is::<crate::config::ConfigError>();
+            if config { Exit::Config } else { Exit::Failed }.into()
+        }
+    }
+}
+
+fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
+    // One thread: containers must be started by a thread that lives as long as the
+    // daemon, since they end with it; the ledger has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()?;
+    let config = || -> anyhow::Result<Arc<Config>> {
+        let config = Config::load(cli.home.clone(), std::env::vars_os())?;
+        config.warnings.iter().for_each(|warning| eprintln!("nanoclaw: {warning}"));
+        Ok(Arc::new(config))
+    };
+    let exit = match &cli.command {
+        Command::Start => runtime.block_on(start::run(config()?, began))?,
+        Command::Chat => runtime.block_on(chat::run(config()?, began))?,
+        Command::Status(output) => status::run(&*config()?, output)?,
+        Command::Explain(explain) => explain::run(&*config()?, explain)?,
+        Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
+        Command::Agent | Command::Mcp => anyhow::bail!("not yet"),
+    };
+    // Threads that read standard input or look up names may never end by themselves.
+    runtime.shutdown_background();
+    Ok(exit)
+}

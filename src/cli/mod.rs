@@ -1,0 +1,11 @@
+//! The command line: one file a subcommand.
+
+mod args;
+mod chat;
+pub mod exit;
+mod explain;
+mod groups;
+mod start;
+mod status;
+
+pub use args::main;

@@ -1,0 +1,51 @@
+//! `nanoclaw start`: the daemon in the foreground.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::Exit;
+use crate::config::Config;
+use crate::daemon::{self, Ready};
+
+/// Runs until SIGTERM or SIGINT; a second one ends it at once.
+pub async fn run(config: Arc<Config>, began: Instant) -> anyhow::Result<Exit> {
+    tracing_subscriber::fmt()
+        .with_max_level(config.log_level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        let got = tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+        };
+        tracing::info!(signal = got, "ending: running turns may finish; again to end at once");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            // Everything that matters is in the ledger.
+            std::process::exit(i32::from(Exit::Failed as u8));
+        });
+    };
+    daemon::run(config.clone(), began, |ready| announce(&config, ready), stop).await?;
+    Ok(Exit::Ok)
+}
+
+fn announce(config: &Config, ready: &Ready) {
+    let model = match (&config.credential, ready.practice) {
+        (_, true) => "the practice model (no credential is set)".to_owned(),
+        (_, false) => config.base_url.to_string(),
+    };
+    println!("ready in {} ms", ready.took.as_millis());
+    println!("  groups     {}", ready.groups);
+    println!("  isolation  {} ({}), limits {}", ready.health.runtime, ready.health.boundary, ready.health.limits);
+    println!("  model      {model}");
+    println!("  socket     {}", config.socket.display());
+}

@@ -1,0 +1,263 @@
+//! The daemon: config -> build -> run -> drain, top to bottom.
+
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::sync::mpsc;
+
+use crate::channel::socket::{Socket, TERMINAL};
+use crate::channel::{Channel, Inlet};
+use crate::config::{Config, RuntimeChoice};
+use crate::container::bwrap::Bwrap;
+use crate::container::{Health, Runtime};
+use crate::db::{self, Group, Ledger, NewGroup};
+use crate::ids::Folder;
+use crate::outbox::Outbox;
+use crate::proxy::{Proxy, Upstream};
+use crate::turns::dispatch::{Dispatcher, Watch, random_hex};
+use crate::turns::guest::Host;
+use crate::turns::slots::Slots;
+use crate::turns::state::Rules;
+
+/// How long running turns may go on after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a daemon that runs says about itself.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// From the start of the process.
+    pub took: Duration,
+    /// Groups that it serves.
+    pub groups: usize,
+    /// What separates guests from the host.
+    pub health: Health,
+    /// Whether the practice model answers.
+    pub practice: bool,
+}
+
+/// Runs until `stop` resolves, then drains. `ready` is called once, when messages
+/// are taken. Fails without having changed anything that matters.
+pub async fn run(
+    config: Arc<Config>,
+    began: Instant,
+    ready: impl FnOnce(&Ready),
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
+    let ledger = Ledger::open(&config.ledger())?;
+    let (install, groups) = settle_in(&ledger, &config).await?;
+    let bwrap = choose_runtime(&config)?;
+    let owner = rustix::process::geteuid().is_root().then(|| bwrap.user()).transpose()?;
+    let runtime: Arc<dyn Runtime> = Arc::new(bwrap);
+    let health = probe(&ledger, runtime.as_ref()).await?;
+    sweep(&ledger, runtime.as_ref(), &config, &install).await?;
+    let program = stage_program(&config)?;
+
+    let upstream = Upstream {
+        base: config.base_url.to_string(),
+        credential: config.credential.clone(),
+        proxy: config.upstream_proxy.as_ref().map(|p| p.expose().to_owned()),
+    };
+    let practice = upstream.is_practice();
+    let (wake, work) = mpsc::unbounded_channel();
+    let (mailed, mail) = mpsc::unbounded_channel();
+    let socket = Socket::default();
+    let channels: Vec<Arc<dyn Channel>> = vec![Arc::new(socket.clone())];
+    let (outbox, delivery) = Outbox::start(ledger.clone(), channels);
+    let host = Arc::new(Host {
+        ledger: ledger.clone(),
+        runtime,
+        proxy: Proxy::new(upstream),
+        outbox: outbox.clone(),
+        slots: Slots::new(config.max_containers),
+        watch: Watch::new(mailed),
+        install,
+        program,
+        owner,
+        rules: rules(&config),
+        config: config.clone(),
+    });
+    let inlet = Inlet::new(ledger.clone(), wake, config.clone());
+    let files = config.data().join("files").display().to_string();
+    let connected = outbox.clone();
+    let listening = socket
+        .listen(&config.socket, inlet, files, move || connected.wake())
+        .with_context(|| format!("cannot listen at {}", config.socket.display()))?;
+
+    ready(&Ready { took: began.elapsed(), groups, health, practice });
+    outbox.wake();
+    Dispatcher::new(host).run(work, mail, stop, GRACE).await;
+
+    // What the last turns said still goes out, if somebody takes it.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    listening.abort();
+    delivery.abort();
+    let _ = std::fs::remove_file(&config.socket);
+    Ok(())
+}
+
+fn rules(config: &Config) -> Rules {
+    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    Rules { turn: ms(config.turn_timeout), idle: ms(config.idle_timeout), ..Rules::default() }
+}
+
+/// The installation's id, and a main group with the terminal as its first chat.
+async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, usize)> {
+    let fresh = random_hex()?;
+    let name = config.assistant_name.clone();
+    let main = Folder::parse("main")?;
+    Ok(ledger
+        .write(move |c| {
+            let install = match db::settings::get(c, db::settings::INSTALL)? {
+                Some(install) => install,
+                None => {
+                    db::settings::set(c, db::settings::INSTALL, &fresh)?;
+                    fresh
+                }
+            };
+            let terminal = format!("{TERMINAL}main");
+            let mut groups = db::groups::all(c)?;
+            match groups.iter().find(|g| g.is_main) {
+                Some(group) if db::groups::of_chat(c, &terminal)?.is_none() => {
+                    db::groups::link(c, &group.folder, &terminal)?;
+                }
+                Some(_) => {}
+                None => {
+                    let group = Group {
+                        folder: main,
+                        name,
+                        is_main: true,
+                        trigger: String::new(),
+                        requires_trigger: false,
+                    };
+                    db::groups::add(c, &NewGroup { group, chats: vec![terminal] })?;
+                    groups = db::groups::all(c)?;
+                }
+            }
+            Ok((install, groups.len()))
+        })
+        .await?)
+}
+
+fn choose_runtime(config: &Config) -> anyhow::Result<Bwrap> {
+    match config.runtime {
+        RuntimeChoice::Auto | RuntimeChoice::Bwrap => Ok(Bwrap::new(None)),
+        other => bail!(
+            "CONTAINER_RUNTIME asks for {other:?}, which this version does not drive yet: use auto or bwrap"
+        ),
+    }
+}
+
+/// The probe's result holds until the machine or the program changes; then it is
+/// made again. No isolation, no start.
+async fn probe(ledger: &Ledger, runtime: &dyn Runtime) -> anyhow::Result<Health> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let user = rustix::process::geteuid().as_raw();
+    let this = format!("{} {} {} {user}", env!("CARGO_PKG_VERSION"), runtime.name(), boot.trim());
+    let known = ledger.write(|c| db::settings::get(c, db::settings::RUNTIME)).await?;
+    if let Some((health, of)) =
+        known.and_then(|text| serde_json::from_str::<(Health, String)>(&text).ok())
+        && of == this
+    {
+        return Ok(health);
+    }
+    let health = runtime.probe().await.context("no isolation, so no agent is started")?;
+    let text = serde_json::to_string(&(&health, this))?;
+    ledger.write(move |c| db::settings::set(c, db::settings::RUNTIME, &text)).await?;
+    Ok(health)
+}
+
+/// Ends guests and removes directories of ours that the ledger takes for dead.
+/// Those that it takes for alive are their actors' to bury.
+async fn sweep(
+    ledger: &Ledger,
+    runtime: &dyn Runtime,
+    config: &Config,
+    install: &str,
+) -> anyhow::Result<()> {
+    let open = ledger.write(db::incarnations::not_dead).await?;
+    for id in runtime.list(install).await? {
+        if !open.iter().any(|o| o.id == id) {
+            tracing::warn!(incarnation = %id, "ending a guest that should be dead");
+            runtime.stop(install, id, Duration::from_secs(10)).await?;
+        }
+    }
+    let Ok(folders) = std::fs::read_dir(config.data().join("ipc")) else { return Ok(()) };
+    for folder in folders.flatten() {
+        let Some(folder) = folder.file_name().to_str().and_then(|n| Folder::parse(n).ok()) else { continue };
+        let left = std::fs::read_dir(config.data().join("ipc").join(folder.as_str()))?;
+        for entry in left.flatten() {
+            let number = entry.file_name().to_str().and_then(|n| n.parse::<i64>().ok());
+            let Some(id) = number.map(crate::ids::Incarnation) else { continue };
+            if !open.iter().any(|o| o.id == id) {
+                crate::turns::guest::remove(config, &folder, id)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The guest program is this program, alone in a directory that can be mounted.
+fn stage_program(config: &Config) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find this program's file")?;
+    let meta = std::fs::metadata(&own)?;
+    let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+    let all = config.data().join("program");
+    let directory = all.join(format!("{:x}-{modified:x}", meta.len()));
+    let staged = directory.join("nanoclaw");
+    if staged.exists() {
+        return Ok(directory);
+    }
+    // Older ones are of no use once no guest runs, which is now.
+    let _ = std::fs::remove_dir_all(&all);
+    std::fs::create_dir_all(&directory)?;
+    let hidden = directory.join(".nanoclaw");
+    std::fs::hard_link(&own, &hidden)
+        .or_else(|_| std::fs::copy(&own, &hidden).map(drop))
+        .with_context(|| format!("cannot place the guest program in {}", directory.display()))?;
+    std::fs::rename(&hidden, &staged)?;
+    Ok(directory)
+}
+
+/// One daemon a data directory.
+pub struct Lock {
+    _file: std::fs::File,
+}
+
+impl Lock {
+    /// Takes the lock, or says who has it.
+    pub fn take(path: &Path) -> anyhow::Result<Lock> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory)?;
+        private(directory)?;
+        let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.try_lock().is_err() {
+            let holder = Lock::holder(path).unwrap_or_else(|| "another process".into());
+            bail!("a daemon serves {} already: {holder}", directory.display());
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "process {}", std::process::id())?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Who has the lock, if anybody.
+    pub fn holder(path: &Path) -> Option<String> {
+        let mut file = std::fs::File::open(path).ok()?;
+        if file.try_lock_shared().is_ok() {
+            return None;
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+}
+
+/// Mailboxes and sessions are nobody else's business on this machine.
+fn private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+}
