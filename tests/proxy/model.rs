@@ -208,7 +208,7 @@ async fn hanging_up_ends_the_request_upstream() {
     let mut arrived = server.arrived.recv().await.unwrap();
     pending.abort();
     drop(client);
-    arrived.answer.closed().await;
+    soon(arrived.answer.closed()).await;
     // And in the midst of the answer:
     let mut client = rig.connection().await;
     let pending = tokio::spawn(client.send_request(messages("{}")));
@@ -222,7 +222,7 @@ async fn hanging_up_ends_the_request_upstream() {
     let mut response = pending.await.unwrap().unwrap();
     response.body_mut().frame().await.unwrap().unwrap();
     drop((response, client));
-    sender.closed().await;
+    soon(sender.closed()).await;
     let usage = rig.serving.take_usage();
     assert_eq!(
         usage,
@@ -396,5 +396,5 @@ async fn a_socket_may_lie_deep_and_is_gone_with_its_container() {
     drop(serving);
     assert!(!path.exists());
     let mut rest = Vec::new();
-    open.read_to_end(&mut rest).await.unwrap();
+    soon(open.read_to_end(&mut rest)).await.unwrap();
 }

@@ -158,6 +158,11 @@ impl Rig {
     }
 }
 
+/// For what must happen by itself: a test that waits for ever says nothing.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(20), what).await.expect("within 20 s")
+}
+
 pub async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
