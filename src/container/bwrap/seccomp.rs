@@ -1,9 +1,10 @@
 //! A filter for system calls that namespaces do not separate.
 //!
-//! The kernel's keyrings belong to a session, not to a namespace: a guest would
-//! see the keys of whoever started the daemon; so would it the kernel's log. The other calls are refused because
-//! no agent needs them and their past is a list of kernel holes; container engines
-//! refuse them too. Refused calls fail with EPERM, so a program can fall back.
+//! The kernel's keyrings belong to a session and its log to nobody: a guest would
+//! see the keys of whoever started the daemon, and what the kernel says. The other
+//! calls are refused because no agent needs them and their past is a list of kernel
+//! holes; container engines refuse them too. Refused calls fail with EPERM, so a
+//! program can fall back.
 //!
 //! The filter is a classic BPF program in the kernel's own format (`struct
 //! sock_filter`, see the kernel's `Documentation/userspace-api/seccomp_filter`),
@@ -16,8 +17,8 @@ struct Table {
 }
 
 // add_key, request_key, keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup,
-// open_by_handle_at, kexec_load, init_module, finit_module, delete_module, syslog; the
-// numbers are those of the kernel's uapi headers.
+// open_by_handle_at, kexec_load, init_module, finit_module, delete_module, syslog;
+// the numbers are those of the kernel's uapi headers.
 #[cfg(target_arch = "x86_64")]
 const TABLE: Option<Table> = Some(Table {
     arch: 0xc000_003e,
