@@ -253,6 +253,49 @@ async fn killing_the_sandbox_or_dropping_it_leaves_no_orphan() {
     }
 }
 
+/// Not a test: the daemon that the next one kills.
+#[tokio::test]
+async fn a_daemon_for_the_next_test() {
+    let Ok(directory) = std::env::var("TEST_DAEMON_DIRECTORY") else { return };
+    let mut w = world("dead").await.unwrap();
+    w.install = "dead".into();
+    let script = STUBBORN.replace("MARK", &std::env::var("TEST_DAEMON_MARK").unwrap());
+    let running = w.start(&w.spec("family", 1, &script)).await;
+    appears(&w.path("data/ipc/family/1/out/up")).await;
+    fs::write(Path::new(&directory).join("up"), w.home.path().to_str().unwrap()).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    drop(running);
+}
+
+#[tokio::test]
+async fn the_guest_dies_with_its_daemon() {
+    let Some(w) = world("daemon").await else { return };
+    let mark = format!("stubborn{}daemon", std::process::id());
+    let mut daemon = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_daemon_for_the_next_test"])
+        .env("TEST_DAEMON_DIRECTORY", w.home.path())
+        .env("TEST_DAEMON_MARK", &mark)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    appears(&w.path("up")).await;
+    assert!(marked(&mark).len() >= 3);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let start = Instant::now();
+    while !marked(&mark).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?} live on", marked(&mark));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("after kill -9 of the daemon: no process after {:?}", start.elapsed());
+    // The next daemon finds nothing alive and removes the empty groups.
+    assert_eq!(w.runtime.list("dead").await.unwrap(), []);
+    w.runtime.stop("dead", Incarnation(2), Duration::from_secs(5)).await.unwrap();
+    assert_eq!(groups("dead"), Vec::<String>::new());
+    let home = fs::read_to_string(w.path("up")).unwrap();
+    fs::remove_dir_all(home).unwrap();
+}
+
 #[tokio::test]
 async fn another_installation_is_left_alone() {
     let Some(w) = world("ours").await else { return };

@@ -9,6 +9,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::process::kill_if;
 use super::{Limits, RuntimeError};
@@ -247,7 +248,11 @@ fn detect_v1(root: &Path) -> Option<Limiter> {
 }
 
 fn can_make_groups(parent: &Path) -> bool {
-    let dir = parent.join(format!("nanoclaw-probe-{}", std::process::id()));
+    // A name of its own for each try, since several may run at once; no label can
+    // look like it.
+    static TRY: AtomicU64 = AtomicU64::new(0);
+    let n = TRY.fetch_add(1, Ordering::Relaxed);
+    let dir = parent.join(format!("nanoclaw.try-{}-{n}", std::process::id()));
     make(&dir).is_ok() && fs::remove_dir(&dir).is_ok()
 }
 

@@ -1,9 +1,10 @@
 //! A filter for system calls that namespaces do not separate.
 //!
-//! The kernel's keyrings belong to a session, not to a namespace: a guest would
-//! see the keys of whoever started the daemon. The other calls are refused because
-//! no agent needs them and their past is a list of kernel holes; container engines
-//! refuse them too. Refused calls fail with EPERM, so a program can fall back.
+//! The kernel's keyrings belong to a session and its log to nobody: a guest would
+//! see the keys of whoever started the daemon, and what the kernel says. The other
+//! calls are refused because no agent needs them and their past is a list of kernel
+//! holes; container engines refuse them too. Refused calls fail with EPERM, so a
+//! program can fall back.
 //!
 //! The filter is a classic BPF program in the kernel's own format (`struct
 //! sock_filter`, see the kernel's `Documentation/userspace-api/seccomp_filter`),
@@ -12,21 +13,21 @@
 /// Of one architecture: its number in `struct seccomp_data` and the refused calls.
 struct Table {
     arch: u32,
-    calls: [u32; 12],
+    calls: [u32; 13],
 }
 
 // add_key, request_key, keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup,
-// open_by_handle_at, kexec_load, init_module, finit_module, delete_module; the
-// numbers are those of the kernel's uapi headers.
+// open_by_handle_at, kexec_load, init_module, finit_module, delete_module, syslog;
+// the numbers are those of the kernel's uapi headers.
 #[cfg(target_arch = "x86_64")]
 const TABLE: Option<Table> = Some(Table {
     arch: 0xc000_003e,
-    calls: [248, 249, 250, 321, 298, 323, 425, 304, 246, 175, 313, 176],
+    calls: [248, 249, 250, 321, 298, 323, 425, 304, 246, 175, 313, 176, 103],
 });
 #[cfg(target_arch = "aarch64")]
 const TABLE: Option<Table> = Some(Table {
     arch: 0xc000_00b7,
-    calls: [217, 218, 219, 280, 241, 282, 425, 265, 104, 105, 273, 106],
+    calls: [217, 218, 219, 280, 241, 282, 425, 265, 104, 105, 273, 106, 116],
 });
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const TABLE: Option<Table> = None;

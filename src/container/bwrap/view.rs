@@ -4,6 +4,9 @@
 //! `/etc` of our own, fresh `/proc`, `/dev`, `/tmp` and home, and the mounts of the
 //! spec; then it is made read-only. What is not listed here is not there.
 //!
+//! The names of the mounts' sources can be read in `/proc/self/mountinfo`, as in any
+//! container; what they lead to cannot.
+//!
 //! A mount's source is checked just before the start and given as its canonical
 //! path. Between the check and the mount whoever may write the directory *above*
 //! it could put a link there; a guest can write beneath its mounts only, so a mount
@@ -35,6 +38,8 @@ const ETC: [&str; 11] = [
     "ssl/openssl.cnf",
     "timezone",
 ];
+/// Files of `/proc` that tell of the host's keys, memory and work.
+const HIDDEN: [&str; 5] = ["kcore", "keys", "latency_stats", "sched_debug", "timer_list"];
 /// Bytes of `/dev/shm` at most.
 const SHM: u64 = 64 << 20;
 
@@ -69,6 +74,14 @@ impl Options {
 ///
 /// [`RuntimeError::Failed`] names the mount or variable that is not acceptable.
 pub fn options(spec: &Spec, user: User) -> Result<Options, RuntimeError> {
+    let scratch =
+        fs::canonicalize(&spec.scratch).map_err(|e| io_error("find", &spec.scratch, e))?;
+    if scratch.starts_with("/usr") {
+        return Err(failed(format!(
+            "{} lies in /usr, which every guest can read: move the installation elsewhere",
+            scratch.display()
+        )));
+    }
     let mut o = Options::default();
     // Also takes back the variable that is the label.
     o.add([&"--clearenv"]);
@@ -83,6 +96,9 @@ pub fn options(spec: &Spec, user: User) -> Result<Options, RuntimeError> {
     system(&mut o);
     etc(&mut o, spec, user)?;
     o.add([&"--proc", &"/proc", &"--dev", &"/dev"]);
+    for path in HIDDEN.map(|name| Path::new("/proc").join(name)).iter().filter(|p| p.exists()) {
+        o.add([&"--ro-bind", &"/dev/null", path]);
+    }
     tmpfs(&mut o, "1777", spec.limits.tmp.min(SHM), "/dev/shm");
     o.add([&"--remount-ro", &"/dev"]);
     tmpfs(&mut o, "1777", spec.limits.tmp, "/tmp");
@@ -153,6 +169,10 @@ fn etc(o: &mut Options, spec: &Spec, user: User) -> Result<(), RuntimeError> {
 fn mounts(o: &mut Options, mounts: &[Mount]) -> Result<(), RuntimeError> {
     for (i, mount) in mounts.iter().enumerate() {
         let source = source(mount)?;
+        if mount.writable && source.starts_with("/usr") {
+            let text = "lies in /usr, which every guest can read: move it elsewhere";
+            return Err(failed(format!("cannot mount {}: it {text}", source.display())));
+        }
         let guest = destination(mount)?;
         if let Some(other) =
             mounts.iter().enumerate().find(|(j, m)| *j != i && guest.starts_with(&m.guest))
@@ -313,7 +333,7 @@ mod tests {
             );
         }
         let mount =
-            |guest: &str| Mount { host: "/usr".into(), guest: guest.into(), writable: true };
+            |guest: &str| Mount { host: "/usr".into(), guest: guest.into(), writable: false };
         let scratch = tempfile::tempdir().unwrap();
         let nested =
             spec(scratch.path(), vec![mount("/workspace/group/in"), mount("/workspace/group")]);
@@ -322,6 +342,17 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("lies in the mount")
+        );
+    }
+
+    #[test]
+    fn a_group_in_usr_would_be_seen_by_all_and_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let group =
+            Mount { host: "/usr/lib".into(), guest: "/workspace/group".into(), writable: true };
+        assert!(options_error(&spec(scratch.path(), vec![group])).contains("every guest can read"));
+        assert!(
+            options_error(&spec(Path::new("/usr/lib"), vec![])).contains("every guest can read")
         );
     }
 
