@@ -4,6 +4,7 @@
 //! -> [`agent`] (in the guest) -> [`db`] -> [`outbox`] -> [`channel`].
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod container;
 pub mod ids;
 pub mod ipc;

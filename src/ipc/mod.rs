@@ -6,4 +6,5 @@
 //! renamed. Both sides share the records' types and nothing else: neither
 //! trusts the other's files.
 
+pub mod guest;
 pub mod record;
