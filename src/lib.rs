@@ -4,6 +4,7 @@
 //! -> [`agent`] (in the guest) -> [`db`] -> [`outbox`] -> [`channel`].
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod channel;
 pub mod cli;
 pub mod config;

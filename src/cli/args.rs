@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::exit::Exit;
 use super::{chat, explain, groups, start, status};
+use crate::agent;
 use crate::config::Config;
 
 /// A personal Claude assistant that you message on WhatsApp.
@@ -109,14 +110,25 @@ pub struct Add {
 pub fn main() -> ExitCode {
     let began = Instant::now();
     let cli = Cli::parse();
-    match run(cli, began) {
+    let outcome = match &cli.command {
+        // The guest's commands know no settings and bring their own runtime.
+        Command::Agent => return agent::run().unwrap_or_else(complain),
+        Command::Mcp => return agent::mcp::run().map_or_else(complain, |()| ExitCode::SUCCESS),
+        _ => run(cli, began),
+    };
+    match outcome {
         Ok(exit) => exit.into(),
-        Err(error) => {
-            eprintln!("nanoclaw: {error:#}");
-            let config = error.is::<crate::config::ConfigError>();
-            if config { Exit::Config } else { Exit::Failed }.into()
+        Err(error) if error.is::<crate::config::ConfigError>() => {
+            complain(error);
+            Exit::Config.into()
         }
+        Err(error) => complain(error),
     }
+}
+
+fn complain(error: anyhow::Error) -> ExitCode {
+    eprintln!("nanoclaw: {error:#}");
+    Exit::Failed.into()
 }
 
 fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
@@ -137,7 +149,7 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Status(output) => status::run(&*config()?, output)?,
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
-        Command::Agent | Command::Mcp => anyhow::bail!("not yet"),
+        Command::Agent | Command::Mcp => Exit::Usage,
     };
     // Threads that read standard input or look up names may never end by themselves.
     runtime.shutdown_background();

@@ -32,7 +32,7 @@ async fn with_own_daemon(config: Arc<Config>, began: Instant) -> anyhow::Result<
         // Dropped or sent: both mean the end.
         let _ = stopped.await;
     };
-    let serving = daemon::run(config.clone(), began, |r| drop(ready.send(r.practice)), stopped);
+    let serving = daemon::run(config.clone(), began, |r| _ = ready.send(r.practice), stopped);
     let talking = async {
         let Ok(practice) = is_ready.await else { return Ok(Ended::Failed) };
         if practice {

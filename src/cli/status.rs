@@ -67,7 +67,7 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         if daemon.is_some() {
             facts["containers"] = open.iter().map(|o| json!({"incarnation": o.id, "group": o.folder})).collect();
         }
-        facts["messages"] = db::messages::counts(&c)?.into_iter().map(|(s, n)| (s, n.into())).collect();
+        facts["messages"] = db::messages::counts(&c)?.into_iter().map(|(s, n)| (s, Value::from(n))).collect();
         let (pending, failed, oldest) = db::outbox::health(&c)?;
         facts["outbox"] = json!({"pending": pending, "failed": failed, "oldest_ms": oldest});
         if oldest.is_some_and(|age| age > 5 * 60_000) {

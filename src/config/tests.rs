@@ -157,10 +157,10 @@ fn secrets_are_in_no_error_and_no_debug_output() {
 
 #[test]
 fn an_api_key_goes_before_a_token_and_the_owner_is_told() {
-    let token = Credential::OAuth(Secret::new("t".into()));
+    let token = Credential::OAuth(Secret::new("t"));
     assert_eq!(load("CLAUDE_CODE_OAUTH_TOKEN=t", &[]).credential, Some(token));
     let both = load("ANTHROPIC_API_KEY=k", &[("CLAUDE_CODE_OAUTH_TOKEN", "t")]);
-    assert_eq!(both.credential, Some(Credential::ApiKey(Secret::new("k".into()))));
+    assert_eq!(both.credential, Some(Credential::ApiKey(Secret::new("k"))));
     assert_eq!(both.warnings.len(), 1);
 }
 

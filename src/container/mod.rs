@@ -97,7 +97,7 @@ pub struct Process {
 }
 
 /// What a probe found out by really running something.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Health {
     /// The runtime's name, such as `bwrap`.
     pub runtime: String,

@@ -6,5 +6,6 @@
 //! renamed. Both sides share the records' types and nothing else: neither
 //! trusts the other's files.
 
+pub mod guest;
 pub mod host;
 pub mod record;

@@ -23,7 +23,7 @@ impl Secret {
     }
 
     /// The text, for what is about to send it.
-    pub(super) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

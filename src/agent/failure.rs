@@ -1,0 +1,112 @@
+//! From the CLI's errors to one plain sentence and whether to try again. Pure.
+
+use super::frames::RunEnd;
+
+/// Why turns ended without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// One plain sentence for the people in the chat.
+    pub error: String,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// Another attempt may help.
+    pub fn retry(error: impl Into<String>) -> Failure {
+        Failure { error: error.into(), retryable: true }
+    }
+
+    /// Another attempt will fail likewise.
+    pub fn lasting(error: impl Into<String>) -> Failure {
+        Failure { error: error.into(), retryable: false }
+    }
+
+    /// The turn was stopped on request.
+    pub fn interrupted() -> Failure {
+        Failure::retry("interrupted")
+    }
+
+    /// The model API refused the credential.
+    pub fn credential(status: Option<u16>) -> Failure {
+        let status = status.map(|s| format!(" ({s})")).unwrap_or_default();
+        Failure::lasting(format!("The model API refused the credential{status}."))
+    }
+
+    /// What an erroneous run tells.
+    pub fn of(end: &RunEnd) -> Failure {
+        let said = plain(&end.text, 300);
+        let lower = end.text.to_lowercase();
+        let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+        match end.status {
+            Some(status @ (401 | 403)) => return Failure::credential(Some(status)),
+            Some(402) => return Failure::lasting(format!("The model API wants payment (402): {said}")),
+            Some(429) if has(&["credit balance"]) => {}
+            Some(status @ (408 | 409 | 429)) => {
+                return Failure::retry(format!("The model API is busy ({status}): {said}"));
+            }
+            Some(status @ 500..) => return Failure::retry(format!("The model API failed ({status}): {said}")),
+            _ => {}
+        }
+        if has(&["credit balance", "billing"]) {
+            Failure::lasting(format!("The account of the model API has no credit: {said}"))
+        } else if has(&["not logged in", "authentication", "invalid api key", "oauth token"]) {
+            Failure::credential(end.status)
+        } else if let Some(status @ 400..500) = end.status {
+            Failure::lasting(format!("The model API refused the request ({status}): {said}"))
+        } else if matches!(end.subtype.as_str(), "error_max_turns" | "error_max_budget_usd") {
+            Failure::lasting(format!("The agent reached a limit ({}): {said}", end.subtype))
+        } else {
+            Failure::retry(format!("The agent's run failed: {said}"))
+        }
+    }
+}
+
+/// `text` on one line, without control characters, of at most `max` characters.
+pub fn plain(text: &str, max: usize) -> String {
+    let one_line = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let mut words = one_line.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.chars().count() > max {
+        words = words.chars().take(max.saturating_sub(1)).collect();
+        words.push('…');
+    }
+    if words.is_empty() { "no reason given".into() } else { words }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(status: Option<u16>, text: &str) -> RunEnd {
+        RunEnd { is_error: true, subtype: "success".into(), status, text: text.into(), ..RunEnd::default() }
+    }
+
+    #[test]
+    fn what_will_fail_again_is_not_tried_again() {
+        for (status, text) in [
+            (Some(401), "Failed to authenticate"),
+            (Some(403), ""),
+            (Some(400), "API Error: 400 invalid_request_error"),
+            (Some(413), "too long"),
+            (Some(429), "Your credit balance is too low"),
+            (None, "Not logged in · Please run /login"),
+            (None, "Credit balance is too low"),
+        ] {
+            assert!(!Failure::of(&end(status, text)).retryable, "{status:?} {text}");
+        }
+    }
+
+    #[test]
+    fn what_passes_is_tried_again() {
+        for (status, text) in [(Some(429), "slow"), (Some(500), ""), (Some(529), "overloaded"), (None, "fetch failed")] {
+            assert!(Failure::of(&end(status, text)).retryable, "{status:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_holds_no_control_characters_and_ends() {
+        assert_eq!(plain("a\u{1b}[31m\nb\t c", 50), "a [31m b c");
+        assert_eq!(plain(&"x".repeat(500), 10).chars().count(), 10);
+        assert_eq!(plain("\n", 10), "no reason given");
+    }
+}

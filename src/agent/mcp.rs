@@ -1,0 +1,115 @@
+//! `nanoclaw mcp`: the MCP server that the CLI starts over stdio.
+//!
+//! It describes the tools to the model and passes each call on to the agent over
+//! its Unix socket. What a call may do, and whether it was done, is the host's to
+//! say; its words reach the model unchanged.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::{RequestContext, RoleServer};
+use rmcp::{ErrorData, ServerHandler, ServiceExt};
+use serde_json::{Value, json};
+
+use super::tools::{Call, call};
+use super::{frames, place, processes};
+
+/// Serves until standard input closes. Builds its own runtime.
+pub fn run() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let server = Server {
+            socket: std::env::var_os(place::SOCKET).context("nanoclaw mcp is started by the agent, not by hand")?.into(),
+            session: std::env::var(processes::TAG).context("the session's tag is missing")?,
+        };
+        server.serve(rmcp::transport::io::stdio()).await?.waiting().await?;
+        anyhow::Ok(())
+    });
+    // A blocked read of standard input must not keep a served process alive.
+    runtime.shutdown_background();
+    served
+}
+
+#[derive(Clone)]
+struct Server {
+    socket: PathBuf,
+    session: String,
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new(frames::SERVER, env!("CARGO_PKG_VERSION")))
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let asked = Call {
+            session: self.session.clone(),
+            tool: request.name.into_owned(),
+            arguments: Value::Object(request.arguments.unwrap_or_default()),
+        };
+        let outcome = match call(&self.socket, &asked).await {
+            Ok(outcome) => outcome,
+            Err(e) => Err(format!("The agent cannot be reached, the outcome is unknown: {e}")),
+        };
+        Ok(CallToolResponse::Complete(match outcome {
+            Ok(Value::String(text)) => CallToolResult::success(vec![ContentBlock::text(text)]),
+            Ok(value) => CallToolResult::success(vec![ContentBlock::text(value.to_string())]),
+            Err(error) => CallToolResult::error(vec![ContentBlock::text(error)]),
+        }))
+    }
+}
+
+/// What the model is told of each tool.
+fn tools() -> Vec<Tool> {
+    let string = |about: &str| json!({"type": "string", "description": about});
+    vec![
+        tool(
+            "send_message",
+            "Sends a message to the chat now, before your turn ends: progress of long work, or several messages. Your \
+             final answer is sent by itself; do not repeat it here.",
+            json!({
+                "text": string("The message."),
+                "chat": string("Another chat's id, from list_groups. Only main may name one that is not its own."),
+            }),
+            &["text"],
+        ),
+        tool(
+            "read_history",
+            "Reads older messages of this group's chats, newest first, with their times.",
+            json!({
+                "query": string("Only messages that contain this text."),
+                "before": string("Only messages before this time, ISO 8601."),
+                "limit": {"type": "integer", "minimum": 1, "maximum": 200, "description": "At most so many; 50 if absent."},
+            }),
+            &[],
+        ),
+        tool("list_groups", "Lists the groups and chats that you may see, with their ids.", json!({}), &[]),
+    ]
+}
+
+fn tool(name: &'static str, about: &'static str, properties: Value, required: &[&str]) -> Tool {
+    let mut schema = serde_json::Map::new();
+    schema.insert("type".into(), "object".into());
+    schema.insert("properties".into(), properties);
+    schema.insert("required".into(), required.into());
+    Tool::new_with_raw(name, Some(Cow::Borrowed(about)), Arc::new(schema))
+}

@@ -1,0 +1,169 @@
+//! Ending a CLI together with everything that it started.
+//!
+//! A shell that was put into the background by the agent may have left its
+//! parent, its process group and its session. What it keeps is its environment,
+//! so each CLI is started with a tag there, and orphans come to us because we are
+//! their subreaper. Reads `/proc`; where there is none (the guest always runs on
+//! Linux, tests on a Mac may not) only direct children are known.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+/// The environment variable that marks the descendants of one CLI.
+pub const TAG: &str = "NANOCLAW_SESSION";
+
+/// One line of the process table.
+struct Process {
+    pid: i32,
+    parent: i32,
+    zombie: bool,
+}
+
+/// Makes orphaned descendants our children, so that none escapes.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = rustix::process::set_child_subreaper(Pid::from_raw(1)) {
+        eprintln!("[agent] orphans will not be adopted: {e}");
+    }
+}
+
+/// Living descendants of this process.
+pub fn descendants() -> Vec<i32> {
+    below(rustix::process::getpid().as_raw_nonzero().get(), &table())
+}
+
+/// Living processes of one session: `root` and what is below it, and every other
+/// descendant of ours that carries `tag`.
+pub fn of_session(root: Option<i32>, tag: &str) -> Vec<i32> {
+    let table = table();
+    let mut found = HashSet::new();
+    if let Some(root) = root {
+        found.extend(below(root, &table));
+        found.extend(table.iter().filter(|p| p.pid == root && !p.zombie).map(|p| p.pid));
+    }
+    let ours = below(rustix::process::getpid().as_raw_nonzero().get(), &table);
+    found.extend(ours.into_iter().filter(|&pid| is_tagged(pid, tag)));
+    found.into_iter().collect()
+}
+
+/// Sends `signal` to each of `pids`.
+pub fn signal(pids: &[i32], signal: Signal) {
+    for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid)) {
+        // It may have ended since we looked; that is what we want.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Kills whatever `find` finds until it finds nothing, for at most two seconds: a
+/// process may start another while we look.
+pub async fn kill_all(find: impl Fn() -> Vec<i32>) {
+    for _ in 0..100 {
+        let left = find();
+        if left.is_empty() {
+            return;
+        }
+        signal(&left, Signal::KILL);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The children that the runtime waits for and whose status it must find.
+static WAITED_FOR: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// A child that somebody waits for; [`reap_orphans`] leaves it alone until this
+/// is dropped.
+#[derive(Debug)]
+pub struct WaitedFor(i32);
+
+impl WaitedFor {
+    /// To be made before the next await after the start of `pid`.
+    pub fn new(pid: i32) -> WaitedFor {
+        WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+        WaitedFor(pid)
+    }
+}
+
+impl Drop for WaitedFor {
+    fn drop(&mut self) {
+        WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner).retain(|&pid| pid != self.0);
+    }
+}
+
+/// Removes dead orphans from the process table, where they would count against
+/// the container's limit of processes.
+pub fn reap_orphans() {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
+    let kept = WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner);
+    for dead in table().iter().filter(|p| p.zombie && p.parent == me && !kept.contains(&p.pid)) {
+        let _ = waitpid(Pid::from_raw(dead.pid), WaitOptions::NOHANG);
+    }
+}
+
+fn below(root: i32, table: &[Process]) -> Vec<i32> {
+    let mut family = HashSet::from([root]);
+    loop {
+        let before = family.len();
+        family.extend(table.iter().filter(|p| family.contains(&p.parent)).map(|p| p.pid).collect::<Vec<_>>());
+        if family.len() == before {
+            break;
+        }
+    }
+    table.iter().filter(|p| p.pid != root && !p.zombie && family.contains(&p.pid)).map(|p| p.pid).collect()
+}
+
+fn is_tagged(pid: i32, tag: &str) -> bool {
+    let wanted = format!("{TAG}={tag}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|&b| b == 0).any(|entry| entry == wanted.as_bytes())
+}
+
+/// The fields of `/proc/PID/stat` after the name: state, parent, group, ...
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, parentheses included; the last one ends it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+fn table() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| {
+        let fields = stat(pid)?;
+        Some(Process { pid, parent: fields.get(1)?.parse().ok()?, zombie: fields.first()? == "Z" })
+    })
+    .collect()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::process::Command;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_daemon_that_left_its_group_is_found_by_its_tag_and_killed() {
+        adopt_orphans();
+        let tag = format!("test-{}", std::process::id());
+        let mut shell = Command::new("bash")
+            .args(["-c", "setsid sleep 300 & disown; exit 0"])
+            .env(TAG, &tag)
+            .spawn()
+            .unwrap();
+        let root = i32::try_from(shell.id()).unwrap();
+        shell.wait().unwrap();
+        for _ in 0..100 {
+            if !of_session(Some(root), &tag).is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(of_session(Some(root), &tag).len(), 1);
+        kill_all(|| of_session(Some(root), &tag)).await;
+        assert!(of_session(Some(root), &tag).is_empty());
+    }
+}
