@@ -1,5 +1,6 @@
 //! `nanoclaw start`: the daemon in the foreground.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use crate::config::Config;
+use crate::container::Health;
 use crate::daemon::{self, Ready};
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
@@ -43,9 +45,14 @@ fn announce(config: &Config, ready: &Ready) {
         (_, true) => "the practice model (no credential is set)".to_owned(),
         (_, false) => config.base_url.to_string(),
     };
-    println!("ready in {} ms", ready.took.as_millis());
-    println!("  groups     {}", ready.groups);
-    println!("  isolation  {} ({}), limits {}", ready.health.runtime, ready.health.boundary, ready.health.limits);
-    println!("  model      {model}");
-    println!("  socket     {}", config.socket.display());
+    let Health { runtime, boundary, limits, .. } = &ready.health;
+    let text = format!(
+        "ready in {} ms\n  groups     {}\n  isolation  {runtime} ({boundary}), limits {limits}\n  \
+         model      {model}\n  socket     {}\n",
+        ready.took.as_millis(),
+        ready.groups,
+        config.socket.display(),
+    );
+    // Whoever started us may have closed our standard output; that is no reason to end.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

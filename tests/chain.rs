@@ -1,0 +1,66 @@
+//! From a message to an answer, through the whole chain.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use support::{Client, Home};
+
+#[test]
+fn a_message_is_answered_and_explained() {
+    let home = Home::new();
+    home.add_group("family", "t:1");
+    let daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "m1", "hello");
+    client.acked("m1");
+    assert_eq!(client.answer("t:1", "echo"), "echo: hello");
+    client.wait("status", |h| h.lines.iter().any(|l| l["type"] == "status" && l["state"] == "answered"));
+    let (code, out, _) = home.run(&["explain", "m1"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("answered") && out.contains("attempt 1"), "{out}");
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(home.guests(), [0_u32; 0]);
+}
+
+#[test]
+fn fifty_messages_at_once_all_reach_the_agent() {
+    let home = Home::new();
+    home.add_group("family", "t:1");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    for n in 0..50 {
+        client.message("t:1", &format!("m{n}"), &format!("word{n:02}"));
+    }
+    for n in 0..50 {
+        client.answer("t:1", &format!("word{n:02}"));
+    }
+}
+
+#[test]
+fn fifty_groups_share_five_places_and_none_waits_for_an_idle_limit() {
+    let mut home = Home::new();
+    home.set("MAX_CONCURRENT_CONTAINERS", "5");
+    for n in 0..50 {
+        home.add_group(&format!("g{n}"), &format!("t:{n}"));
+    }
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    for n in 0..50 {
+        client.message(&format!("t:{n}"), "m", &format!("for {n}."));
+    }
+    for n in 0..50 {
+        client.answer(&format!("t:{n}"), &format!("for {n}."));
+    }
+}
+
+#[test]
+fn two_messages_with_one_timestamp_are_both_answered() {
+    let home = Home::new();
+    home.add_group("family", "t:1");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "a", "first");
+    client.answer("t:1", "first");
+    client.message("t:1", "b", "second");
+    client.answer("t:1", "second");
+}

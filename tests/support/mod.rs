@@ -1,0 +1,321 @@
+//! What the black-box tests share: an installation in a directory of its own, the
+//! real daemon, and a client of its socket. Nothing here knows the code inside.
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The program under test.
+pub const NANOCLAW: &str = env!("CARGO_BIN_EXE_nanoclaw");
+
+/// An installation.
+pub struct Home {
+    directory: tempfile::TempDir,
+    env: BTreeMap<String, String>,
+}
+
+impl Home {
+    /// With the stand-in for the CLI.
+    pub fn new() -> Home {
+        let mut home = Home::bare();
+        let cli = home.path().join("cli");
+        std::fs::create_dir(&cli).unwrap();
+        std::fs::copy(stand_in(), cli.join("claude")).unwrap();
+        home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
+        home
+    }
+
+    /// With the real CLI; `None` where there is none (a failure in CI).
+    pub fn with_real_cli() -> Option<Home> {
+        let mut home = Home::bare();
+        let path = std::env::var("NANOCLAW_CLAUDE").ok().filter(|p| Path::new(p).is_file());
+        let Some(path) = path else {
+            assert!(std::env::var_os("CI").is_none(), "NANOCLAW_CLAUDE names no file, and CI skips nothing");
+            eprintln!("skipped: NANOCLAW_CLAUDE does not name the Claude Code CLI");
+            return None;
+        };
+        home.set("NANOCLAW_CLAUDE", &path);
+        Some(home)
+    }
+
+    fn bare() -> Home {
+        let directory = tempfile::Builder::new().prefix("nanoclaw-").tempdir().unwrap();
+        let mut home = Home { directory, env: BTreeMap::new() };
+        let path = home.path().to_str().unwrap().to_owned();
+        home.set("HOME", &path);
+        home.set("NANOCLAW_HOME", &path);
+        home.set("TZ", "Europe/Berlin");
+        home.set("PATH", &std::env::var("PATH").unwrap());
+        home
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A setting, in the environment.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.insert(name.into(), value.into());
+    }
+
+    /// A command of the program, with this installation's environment alone.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(NANOCLAW);
+        command.args(arguments).env_clear().envs(&self.env).current_dir(self.path());
+        command
+    }
+
+    /// Runs a command to its end: (exit code, standard output, standard error).
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    /// Adds a group with one chat that needs no trigger.
+    pub fn add_group(&self, folder: &str, jid: &str) {
+        let (code, _, error) = self.run(&["groups", "add", folder, "--jid", jid, "--no-trigger"]);
+        assert_eq!(code, 0, "{error}");
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path().join("data/nanoclaw.sock")
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub fn start(&self) -> Daemon {
+        let log = std::fs::File::options().create(true).append(true).open(self.path().join("daemon.log")).unwrap();
+        let mut child = self
+            .command(&["start"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready in "), "the daemon said {line:?}\n{}", self.log());
+        Daemon { child }
+    }
+
+    /// What daemons of this installation logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// `(state, count)` of all messages.
+    pub fn states(&self) -> HashMap<String, i64> {
+        let (code, out, error) = self.run(&["status", "--json"]);
+        assert_eq!(code, 0, "{error}");
+        let status: Value = serde_json::from_str(&out).unwrap();
+        serde_json::from_value(status["messages"].clone()).unwrap()
+    }
+
+    /// Pids of processes that belong to this installation's containers.
+    pub fn guests(&self) -> Vec<u32> {
+        let Ok(c) = rusqlite::Connection::open(self.path().join("store/messages.db")) else { return Vec::new() };
+        let install: String =
+            c.query_row("SELECT value FROM settings WHERE key = 'install'", [], |r| r.get(0)).unwrap();
+        let label = format!("nanoclaw-{install}-");
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|p| p.file_name().to_str()?.parse().ok())
+            .filter(|pid: &u32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.split(|&b| b == 0).any(|a| a.starts_with(label.as_bytes()))
+            })
+            .collect()
+    }
+}
+
+/// The stand-in that cargo built beside this test.
+pub fn stand_in() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("examples/claude")
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// SIGKILL, and reaped.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn stop(mut self) -> i32 {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a client heard, in order.
+#[derive(Default)]
+pub struct Heard {
+    /// Every line but `typing`.
+    pub lines: Vec<Value>,
+    /// Texts of distinct `send` ids, in order of arrival: (jid, id, text).
+    pub sends: Vec<(String, String, String)>,
+    /// How often a `send` id came again.
+    pub repeats: usize,
+    pub closed: bool,
+}
+
+/// A client of the socket channel. Confirms every `send` unless told otherwise.
+pub struct Client {
+    stream: UnixStream,
+    heard: Arc<(Mutex<Heard>, Condvar)>,
+}
+
+impl Client {
+    /// Connects and says hello. `known` sends are those that the client has seen in
+    /// earlier connections, so that it can tell repetitions.
+    pub fn connect(home: &Home, prefix: &str) -> Client {
+        Client::join(home, prefix, &["status"], true)
+    }
+
+    pub fn join(home: &Home, prefix: &str, capabilities: &[&str], confirm: bool) -> Client {
+        let client = Client::raw(home, confirm);
+        let name = prefix.trim_end_matches(':');
+        client.write(&json!({"type": "hello", "channel": name, "prefix": prefix, "capabilities": capabilities}));
+        client.wait("welcome", |h| h.lines.iter().any(|l| l["type"] == "welcome"));
+        client
+    }
+
+    /// Connects and says nothing.
+    pub fn raw(home: &Home, confirm: bool) -> Client {
+        let stream = UnixStream::connect(home.socket()).unwrap();
+        let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
+        let (reading, mut writing, shared) =
+            (stream.try_clone().unwrap(), stream.try_clone().unwrap(), heard.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(reading).lines() {
+                let Ok(line) = line else { break };
+                let value: Value = serde_json::from_str(&line).unwrap();
+                let (lock, changed) = &*shared;
+                let mut heard = lock.lock().unwrap();
+                if value["type"] == "send" {
+                    let text = |key: &str| value[key].as_str().unwrap().to_owned();
+                    let sent = (text("jid"), text("id"), text("text"));
+                    if heard.sends.iter().any(|(_, id, _)| *id == sent.1) {
+                        heard.repeats += 1;
+                    } else {
+                        heard.sends.push(sent);
+                    }
+                    if confirm {
+                        let line = format!("{}\n", json!({"type": "sent", "id": value["id"]}));
+                        let _ = writing.write_all(line.as_bytes());
+                    }
+                }
+                if value["type"] != "typing" {
+                    heard.lines.push(value);
+                }
+                changed.notify_all();
+            }
+            let (lock, changed) = &*shared;
+            lock.lock().unwrap().closed = true;
+            changed.notify_all();
+        });
+        Client { stream, heard }
+    }
+
+    pub fn write(&self, value: &Value) {
+        self.write_bytes(format!("{value}\n").as_bytes());
+    }
+
+    /// Bytes as they are; an error means that the daemon is gone.
+    pub fn write_bytes(&self, bytes: &[u8]) {
+        let _ = (&self.stream).write_all(bytes);
+    }
+
+    /// A message from somebody in a chat.
+    pub fn message(&self, jid: &str, id: &str, content: &str) {
+        self.write(&message(jid, id, content));
+    }
+
+    /// Waits until `done`, or fails after 60 s saying what was waited for.
+    pub fn wait(&self, what: &str, done: impl Fn(&Heard) -> bool) {
+        self.wait_for(Duration::from_secs(60), what, done);
+    }
+
+    pub fn wait_for(&self, most: Duration, what: &str, done: impl Fn(&Heard) -> bool) {
+        let began = Instant::now();
+        let (lock, changed) = &*self.heard;
+        let mut heard = lock.lock().unwrap();
+        while !done(&heard) {
+            let left = most.checked_sub(began.elapsed());
+            let Some(left) = left else {
+                panic!("waited {most:?} for {what}; heard {:#?}", heard.lines);
+            };
+            heard = changed.wait_timeout(heard, left).unwrap().0;
+        }
+    }
+
+    /// Waits for the acknowledgement of a message.
+    pub fn acked(&self, id: &str) {
+        self.wait(&format!("ack of {id}"), |h| h.lines.iter().any(|l| l["type"] == "ack" && l["id"] == id));
+    }
+
+    /// Waits for a text in a chat that contains `part`, and returns it whole.
+    pub fn answer(&self, jid: &str, part: &str) -> String {
+        let fits = |(j, _, text): &&(String, String, String)| j == jid && text.contains(part);
+        self.wait(&format!("{part:?} in {jid}"), |h| h.sends.iter().any(|s| fits(&s)));
+        self.heard(|h| h.sends.iter().find(fits).unwrap().2.clone())
+    }
+
+    pub fn heard<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
+        look(&self.heard.0.lock().unwrap())
+    }
+}
+
+/// A `message` line.
+pub fn message(jid: &str, id: &str, content: &str) -> Value {
+    json!({"type": "message", "jid": jid, "id": id, "sender": "u1", "sender_name": "Ann",
+        "content": content, "timestamp": "2026-01-01T00:00:00.001Z", "is_group": true, "from_me": false})
+}
+
+/// Polls until `done`, or fails after 60 s saying what was waited for.
+pub fn eventually(what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited for {what}");
+        pause(Duration::from_millis(20));
+    }
+}
+
+/// Lets time pass.
+pub fn pause(time: Duration) {
+    let (lock, never) = (Mutex::new(()), Condvar::new());
+    let held = lock.lock().unwrap();
+    drop(never.wait_timeout(held, time));
+}
