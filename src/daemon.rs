@@ -187,7 +187,9 @@ async fn sweep(
     }
     let Ok(folders) = std::fs::read_dir(config.data().join("ipc")) else { return Ok(()) };
     for folder in folders.flatten() {
-        let Some(folder) = folder.file_name().to_str().and_then(|n| Folder::parse(n).ok()) else { continue };
+        let Some(folder) = folder.file_name().to_str().and_then(|n| Folder::parse(n).ok()) else {
+            continue;
+        };
         let left = std::fs::read_dir(config.data().join("ipc").join(folder.as_str()))?;
         for entry in left.flatten() {
             let number = entry.file_name().to_str().and_then(|n| n.parse::<i64>().ok());
@@ -233,7 +235,12 @@ impl Lock {
         let directory = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
         private(directory)?;
-        let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         if file.try_lock().is_err() {
             let holder = Lock::holder(path).unwrap_or_else(|| "another process".into());
             bail!("a daemon serves {} already: {holder}", directory.display());

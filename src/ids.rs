@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn names_that_leave_the_groups_directory_are_refused() {
-        for name in ["../../etc", "/tmp", "global", "GLOBAL", "errors", "", ".", "a b", "-a", "ä", "a\0"] {
+        for name in
+            ["../../etc", "/tmp", "global", "GLOBAL", "errors", "", ".", "a b", "-a", "ä", "a\0"]
+        {
             assert!(Folder::parse(name).is_err(), "{name:?}");
         }
         assert!(Folder::parse(&"x".repeat(65)).is_err());

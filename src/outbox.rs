@@ -39,7 +39,10 @@ pub struct Outbox {
 
 impl Outbox {
     /// Starts the delivery through these channels. It ends with the last handle.
-    pub fn start(ledger: Ledger, channels: Vec<Arc<dyn Channel>>) -> (Outbox, tokio::task::JoinHandle<()>) {
+    pub fn start(
+        ledger: Ledger,
+        channels: Vec<Arc<dyn Channel>>,
+    ) -> (Outbox, tokio::task::JoinHandle<()>) {
         let (notes, inbox) = mpsc::unbounded_channel();
         let delivery = Courier { ledger, channels, ended: HashMap::new(), busy: HashSet::new() };
         let task = tokio::spawn(delivery.run(inbox));
@@ -208,7 +211,9 @@ fn after(row: &OutboxRow, error: &SendError, now: i64) -> Option<Delivery> {
     let spent = now - row.created_at >= GIVE_UP;
     match error {
         SendError::Never(error) => Some(Delivery::Failed { error: error.clone() }),
-        other if spent => Some(Delivery::Failed { error: format!("given up after a day: {other}") }),
+        other if spent => {
+            Some(Delivery::Failed { error: format!("given up after a day: {other}") })
+        }
         SendError::Offline => None,
         SendError::Later(error) => {
             let pause = FIRST_PAUSE.saturating_mul(2_i64.saturating_pow(row.attempts.min(20)));
@@ -260,13 +265,19 @@ mod tests {
             Some(Delivery::Later { at, .. }) => at - 1_000_000,
             other => panic!("{other:?}"),
         };
-        assert_eq!([pause(0), pause(1), pause(3), pause(12), pause(4_000_000)], [1_000, 2_000, 8_000, 300_000, 300_000]);
+        assert_eq!(
+            [pause(0), pause(1), pause(3), pause(12), pause(4_000_000)],
+            [1_000, 2_000, 8_000, 300_000, 300_000]
+        );
         assert!(matches!(after(&row(0, 0), &later, GIVE_UP), Some(Delivery::Failed { .. })));
     }
 
     #[test]
     fn a_lost_connection_costs_no_attempt_but_does_not_last_for_ever() {
         assert_eq!(after(&row(3, 0), &SendError::Offline, 5), None);
-        assert!(matches!(after(&row(0, 0), &SendError::Offline, GIVE_UP), Some(Delivery::Failed { .. })));
+        assert!(matches!(
+            after(&row(0, 0), &SendError::Offline, GIVE_UP),
+            Some(Delivery::Failed { .. })
+        ));
     }
 }

@@ -44,18 +44,24 @@ struct ReadHistory {
 
 /// Carries a request out, or repeats the answer that an earlier attempt of the
 /// turn got for the same call.
-pub fn handle(c: &Connection, asker: &Asker<'_>, tool: &str, arguments: &Value) -> db::Result<Asked> {
+pub fn handle(
+    c: &Connection,
+    asker: &Asker<'_>,
+    tool: &str,
+    arguments: &Value,
+) -> db::Result<Asked> {
     let refuse = |why: String| Ok(Asked { ok: false, result: Value::String(why) });
     let attempt = match db::turns::facts(c, asker.turn)? {
         Some(f) if f.folder == asker.group.folder.as_str() => f.attempt,
         _ => return refuse(format!("turn {} is not this group's", asker.turn)),
     };
-    let effect: fn(&Connection, &Asker<'_>, &str, Value) -> db::Result<Result<Value, Refusal>> = match tool {
-        "read_history" => return answer(read_history(c, asker, arguments.clone())?),
-        "list_groups" => return answer(list_groups(c, asker)?),
-        "send_message" => send_message,
-        other => return refuse(format!("there is no tool {other:?}")),
-    };
+    let effect: fn(&Connection, &Asker<'_>, &str, Value) -> db::Result<Result<Value, Refusal>> =
+        match tool {
+            "read_history" => return answer(read_history(c, asker, arguments.clone())?),
+            "list_groups" => return answer(list_groups(c, asker)?),
+            "send_message" => send_message,
+            other => return refuse(format!("there is no tool {other:?}")),
+        };
     let digest = db::digest(arguments);
     let nth = db::requests::nth(c, asker.turn, attempt, tool, &digest)?;
     if let Some(asked) = db::requests::repeat(c, asker.turn, attempt, tool, &digest, nth)? {
@@ -80,7 +86,12 @@ fn arguments<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, Refusal> {
 
 /// Own chats always; others only for main, and only while every message that it
 /// works on is the owner's.
-fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> db::Result<Result<Value, Refusal>> {
+fn send_message(
+    c: &Connection,
+    asker: &Asker<'_>,
+    key: &str,
+    value: Value,
+) -> db::Result<Result<Value, Refusal>> {
     let call: SendMessage = match arguments(value) {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
@@ -109,7 +120,11 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> d
     Ok(Ok(json!({"sent_to": jid})))
 }
 
-fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> db::Result<Result<Value, Refusal>> {
+fn read_history(
+    c: &Connection,
+    asker: &Asker<'_>,
+    value: Value,
+) -> db::Result<Result<Value, Refusal>> {
     let call: ReadHistory = match arguments(value) {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
@@ -134,7 +149,8 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> db::Result<R
             "chat": m.chat_jid, "text": text}));
     }
     messages.reverse();
-    let earlier = messages.first().and_then(|m| m["number"].as_i64()).filter(|_| found.len() as u32 >= limit);
+    let earlier =
+        messages.first().and_then(|m| m["number"].as_i64()).filter(|_| found.len() as u32 >= limit);
     Ok(Ok(json!({"messages": messages, "earlier": earlier.map(|n| json!({"before": n}))})))
 }
 
@@ -145,7 +161,8 @@ fn list_groups(c: &Connection, asker: &Asker<'_>) -> db::Result<Result<Value, Re
         .filter(|g| asker.group.is_main || g.folder == asker.group.folder)
         .map(|g| {
             let chats = db::groups::chats(c, Some(&g.folder))?;
-            let chats: Vec<Value> = chats.iter().map(|c| json!({"chat": c.jid, "name": c.name})).collect();
+            let chats: Vec<Value> =
+                chats.iter().map(|c| json!({"chat": c.jid, "name": c.name})).collect();
             Ok(json!({"folder": g.folder, "name": g.name, "is_main": g.is_main,
                 "trigger": g.trigger, "requires_trigger": g.requires_trigger, "chats": chats}))
         })

@@ -33,7 +33,10 @@ pub fn short(path: &Path) -> io::Result<Short> {
     if !cfg!(target_os = "linux") {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{} is too long for a socket; set NANOCLAW_SOCKET to a shorter path", path.display()),
+            format!(
+                "{} is too long for a socket; set NANOCLAW_SOCKET to a shorter path",
+                path.display()
+            ),
         ));
     }
     use std::os::fd::AsRawFd;

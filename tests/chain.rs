@@ -14,7 +14,9 @@ fn a_message_is_answered_and_explained() {
     client.message("t:1", "m1", "hello");
     client.acked("m1");
     assert_eq!(client.answer("t:1", "echo"), "echo: hello");
-    client.wait("status", |h| h.lines.iter().any(|l| l["type"] == "status" && l["state"] == "answered"));
+    client.wait("status", |h| {
+        h.lines.iter().any(|l| l["type"] == "status" && l["state"] == "answered")
+    });
     let (code, out, _) = home.run(&["explain", "m1"]);
     assert_eq!(code, 0);
     assert!(out.contains("answered") && out.contains("attempt 1"), "{out}");

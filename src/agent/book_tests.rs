@@ -66,7 +66,11 @@ fn a_dropped_duplicate_is_over_at_once() {
     let mut again = turn(9, TurnKind::Message);
     again.uuid = "u2".into();
     b.add(again);
-    assert_eq!(b.next(), Some(Next::Known(TurnId(9))), "the same process says nothing at all about it");
+    assert_eq!(
+        b.next(),
+        Some(Next::Known(TurnId(9))),
+        "the same process says nothing at all about it"
+    );
 }
 
 #[test]
@@ -77,7 +81,10 @@ fn a_folded_line_completed_before_the_result_ends_with_it() {
         b.lifecycle(u, Lifecycle::Started, now);
     }
     assert_eq!(b.lifecycle("u2", Lifecycle::Completed, now), (None, false));
-    assert!(b.overdue(now + NO_RESULT).is_empty(), "turn 1 still runs, so its result may name both");
+    assert!(
+        b.overdue(now + NO_RESULT).is_empty(),
+        "turn 1 still runs, so its result may name both"
+    );
     assert_eq!(b.result(&naming(&["u1"])), over(&[1, 2]));
 }
 
@@ -125,7 +132,10 @@ fn stopping_touches_the_run_of_that_turn_only() {
     assert_eq!(b.lifecycle("u2", Lifecycle::Cancelled, now), (Some(TurnId(2)), false));
     assert_eq!(b.stop(TurnId(1), now), Stop::Interrupt);
     assert!(!b.is_stuck(now, NO_RESULT) && b.is_stuck(now + NO_RESULT, NO_RESULT));
-    assert_eq!(b.result(&naming(&["u1"])), Ended::Turns { turns: vec![TurnId(1)], interrupted: true });
+    assert_eq!(
+        b.result(&naming(&["u1"])),
+        Ended::Turns { turns: vec![TurnId(1)], interrupted: true }
+    );
     assert_eq!(b.stop(TurnId(1), now), Stop::Unknown);
 }
 

@@ -57,7 +57,12 @@ impl Shared {
 
     /// Tells the host that `turns` failed.
     pub async fn fail(&self, turns: Vec<TurnId>, failure: Failure) {
-        self.tell(GuestRecord::Failed { turns, error: failure.error, retryable: failure.retryable }).await;
+        self.tell(GuestRecord::Failed {
+            turns,
+            error: failure.error,
+            retryable: failure.retryable,
+        })
+        .await;
     }
 }
 
@@ -132,7 +137,8 @@ pub async fn run(
 
 /// Starts the CLI and says the first word.
 fn open(shared: &Shared, tag: &str, resume: Option<&str>) -> Result<Cli, Failure> {
-    let cannot = |e: std::io::Error| Failure::retry(format!("The agent's CLI cannot be started: {e}"));
+    let cannot =
+        |e: std::io::Error| Failure::retry(format!("The agent's CLI cannot be started: {e}"));
     let launch = shared.place.launch(&shared.start, tag, resume, shared.port).map_err(cannot)?;
     let cli = Cli::spawn(&launch, tag).map_err(cannot)?;
     cli.send(frames::initialize(INITIALIZE, &shared.place.system_prompt(&shared.start)));
@@ -179,7 +185,10 @@ impl<'a> Session<'a> {
     }
 
     /// Until it may be closed.
-    async fn work(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Result<(), Failure> {
+    async fn work(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Result<(), Failure> {
         loop {
             self.give().await;
             if self.closing && self.book.is_empty() {
@@ -242,7 +251,10 @@ impl<'a> Session<'a> {
                 // is that it did not fail.
                 if !matches!(tools.as_deref(), Some("connected" | "pending")) {
                     let how = tools.unwrap_or_else(|| "absent".into());
-                    return Err(Failure::retry(format!("The agent's own tools did not start ({}).", plain(&how, 80))));
+                    return Err(Failure::retry(format!(
+                        "The agent's own tools did not start ({}).",
+                        plain(&how, 80)
+                    )));
                 }
                 self.learn(session).await;
             }
@@ -252,7 +264,9 @@ impl<'a> Session<'a> {
                 let stopped = self.book.is_stopped(&uuid);
                 let (over, stop_now) = self.book.lifecycle(&uuid, state, Instant::now());
                 match over {
-                    Some(turn) if stopped => self.shared.fail(vec![turn], Failure::interrupted()).await,
+                    Some(turn) if stopped => {
+                        self.shared.fail(vec![turn], Failure::interrupted()).await
+                    }
                     Some(turn) => self.done(vec![turn], None).await,
                     None if stop_now => self.control(json!({"subtype": "interrupt"})),
                     None => {}
@@ -275,7 +289,11 @@ impl<'a> Session<'a> {
             }
             Frame::Task(id, begins) if !self.lists => {
                 let mut tasks = self.background.clone();
-                if begins { tasks.insert(id) } else { tasks.remove(&id) };
+                if begins {
+                    tasks.insert(id)
+                } else {
+                    tasks.remove(&id)
+                };
                 self.set_background(tasks).await;
             }
             Frame::Task(..) => {}
@@ -285,7 +303,9 @@ impl<'a> Session<'a> {
     }
 
     async fn started(&mut self, answer: Result<Value, String>) -> Result<(), Failure> {
-        let answer = answer.map_err(|e| Failure::retry(format!("The agent's CLI refused to start: {}", plain(&e, 300))))?;
+        let answer = answer.map_err(|e| {
+            Failure::retry(format!("The agent's CLI refused to start: {}", plain(&e, 300)))
+        })?;
         self.starting = None;
         if *self.kind == Kind::Group {
             let version = answer["claude_code_version"].as_str().unwrap_or("unknown").to_owned();
@@ -327,7 +347,9 @@ impl<'a> Session<'a> {
             }
             Ended::Turns { turns, .. } => self.done(turns, Some(end.text)).await,
             // An error of a run that nobody asked for is nobody's answer.
-            Ended::SelfStarted if !end.is_error && !end.text.trim().is_empty() && *self.kind == Kind::Group => {
+            Ended::SelfStarted
+                if !end.is_error && !end.text.trim().is_empty() && *self.kind == Kind::Group =>
+            {
                 self.shared.tell(GuestRecord::Text { uuid: end.uuid, text: end.text }).await;
             }
             Ended::SelfStarted | Ended::Nothing => {}
@@ -353,17 +375,22 @@ impl<'a> Session<'a> {
     /// Answers the CLI. It waits for each answer, so an unknown question gets a
     /// no at once.
     fn ask(&mut self, id: String, request: &Value) {
-        let archive = request["subtype"] == "hook_callback" && request["input"]["hook_event_name"] == "PreCompact";
+        let archive = request["subtype"] == "hook_callback"
+            && request["input"]["hook_event_name"] == "PreCompact";
         if !archive {
             self.cli.send(frames::answer(&id, Err("not supported")));
             return;
         }
-        let transcript = request["input"]["transcript_path"].as_str().unwrap_or_default().to_owned();
+        let transcript =
+            request["input"]["transcript_path"].as_str().unwrap_or_default().to_owned();
         let group = self.shared.place.group();
-        let (name, zone) = (self.shared.start.assistant_name.clone(), self.shared.start.timezone.clone());
+        let (name, zone) =
+            (self.shared.start.assistant_name.clone(), self.shared.start.timezone.clone());
         let Some(sender) = self.cli.sender() else { return };
         tokio::task::spawn_blocking(move || {
-            if let Err(e) = archive::write(transcript.as_ref(), &group, &name, &zone, chrono::Utc::now()) {
+            if let Err(e) =
+                archive::write(transcript.as_ref(), &group, &name, &zone, chrono::Utc::now())
+            {
                 eprintln!("[agent] the conversation was not archived: {e}");
             }
             let _ = sender.send(frames::answer(&id, Ok(json!({}))));
@@ -378,7 +405,10 @@ impl<'a> Session<'a> {
     async fn tick(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         if self.starting.is_some_and(|since| now.duration_since(since) >= START) {
-            return Err(Failure::retry(format!("The agent's CLI did not start within {} s.", START.as_secs())));
+            return Err(Failure::retry(format!(
+                "The agent's CLI did not start within {} s.",
+                START.as_secs()
+            )));
         }
         if self.book.is_stuck(now, PATIENCE) {
             return Err(Failure::retry("The agent did not react to an interrupt and was stopped."));
@@ -394,7 +424,8 @@ impl<'a> Session<'a> {
     async fn died(&mut self) -> Failure {
         let (status, tail) = self.cli.post_mortem().await;
         let how = status.map_or_else(|| "it closed its output".to_owned(), |s| s.to_string());
-        let said = if tail.trim().is_empty() { String::new() } else { format!(": {}", plain(&tail, 300)) };
+        let said =
+            if tail.trim().is_empty() { String::new() } else { format!(": {}", plain(&tail, 300)) };
         Failure::retry(format!("The agent's CLI ended unexpectedly ({how}){said}"))
     }
 }

@@ -30,13 +30,21 @@ pub struct Inlet {
 
 impl Inlet {
     /// `wake` is told the folder of each group that has new work.
-    pub fn new(ledger: Ledger, wake: UnboundedSender<Folder>, config: std::sync::Arc<Config>) -> Inlet {
+    pub fn new(
+        ledger: Ledger,
+        wake: UnboundedSender<Folder>,
+        config: std::sync::Arc<Config>,
+    ) -> Inlet {
         Inlet { ledger, wake, config }
     }
 
     /// Stores a message; when the future resolves, it is durable. Messages are
     /// stored in the order of the calls.
-    pub fn take(&self, channel: &str, message: Incoming) -> impl Future<Output = db::Result<Taken>> + Send + use<> {
+    pub fn take(
+        &self,
+        channel: &str,
+        message: Incoming,
+    ) -> impl Future<Output = db::Result<Taken>> + Send + use<> {
         let (channel, config, wake) = (channel.to_owned(), self.config.clone(), self.wake.clone());
         let stored = self.ledger.write(move |c| store(c, &channel, &message, &config));
         async move {
@@ -50,7 +58,13 @@ impl Inlet {
     }
 
     /// Notes a chat's name.
-    pub async fn chat(&self, channel: &str, jid: String, name: String, is_group: bool) -> db::Result<()> {
+    pub async fn chat(
+        &self,
+        channel: &str,
+        jid: String,
+        name: String,
+        is_group: bool,
+    ) -> db::Result<()> {
         let channel = channel.to_owned();
         self.ledger
             .write(move |c| {
@@ -67,7 +81,9 @@ fn store(
     config: &Config,
 ) -> db::Result<(Taken, Option<Folder>)> {
     db::groups::see_chat(c, &m.jid, None, &m.timestamp, Some(channel), Some(m.is_group))?;
-    let Some(group) = db::groups::of_chat(c, &m.jid)? else { return Ok((Taken::Unregistered, None)) };
+    let Some(group) = db::groups::of_chat(c, &m.jid)? else {
+        return Ok((Taken::Unregistered, None));
+    };
     if m.deleted {
         db::messages::withdraw(c, &m.jid, &m.id)?;
         return Ok((Taken::Known, None));

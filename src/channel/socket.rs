@@ -184,7 +184,9 @@ impl Connection {
                     }
                     Err(error) => error,
                 },
-                Ok(Line::TooLong) => format!("a line is longer than {MAX_LINE} bytes; it was skipped"),
+                Ok(Line::TooLong) => {
+                    format!("a line is longer than {MAX_LINE} bytes; it was skipped")
+                }
                 Ok(Line::End) | Err(_) => break,
             };
             let line = ToClient::Error { error: &error }.line();
@@ -215,18 +217,23 @@ impl Connection {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        let parsed: FromClient = serde_json::from_str(text).map_err(|e| format!("not understood: {e}"))?;
+        let parsed: FromClient =
+            serde_json::from_str(text).map_err(|e| format!("not understood: {e}"))?;
         if let FromClient::Hello { channel, prefix, capabilities } = parsed {
             let welcome = self.hello(channel, prefix, &capabilities, lines)?;
             connected();
             return Ok(Some(Box::pin(async move { welcome })));
         }
-        let client = self.client.clone().ok_or("say hello first: {\"type\":\"hello\",\"channel\":...,\"prefix\":...}")?;
+        let client = self
+            .client
+            .clone()
+            .ok_or("say hello first: {\"type\":\"hello\",\"channel\":...,\"prefix\":...}")?;
         match parsed {
             FromClient::Hello { .. } => {}
             FromClient::Sent { id } => client.settle(&id, Ok(())),
             FromClient::Failed { id, error, retryable } => {
-                let refused = if retryable { SendError::Later(error) } else { SendError::Never(error) };
+                let refused =
+                    if retryable { SendError::Later(error) } else { SendError::Never(error) };
                 client.settle(&id, Err(refused));
             }
             FromClient::Chat { jid, name, is_group } => {
@@ -269,7 +276,9 @@ impl Connection {
             return Err("hello needs a channel and a prefix of 1 to 100 bytes".into());
         }
         let mut clients = self.socket.clients();
-        if let Some(other) = clients.iter().find(|c| c.prefix.starts_with(&prefix) || prefix.starts_with(&c.prefix)) {
+        if let Some(other) =
+            clients.iter().find(|c| c.prefix.starts_with(&prefix) || prefix.starts_with(&c.prefix))
+        {
             return Err(format!("the prefix {:?} is held by {:?}", other.prefix, other.name));
         }
         tracing::info!(channel, prefix, "connected");
@@ -311,7 +320,12 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     }
     if path.exists() {
         match std::os::unix::net::UnixStream::connect(unix::short(path)?.path()) {
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program listens here")),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another program listens here",
+                ));
+            }
             Err(_) => std::fs::remove_file(path)?,
         }
     }

@@ -51,7 +51,10 @@ impl Terminal {
             .await?;
         let answer = terminal.hear().await?.context("the daemon hung up")?;
         if answer["type"] != "welcome" {
-            bail!("the daemon does not take this terminal: {}", answer["error"].as_str().unwrap_or("no reason given"));
+            bail!(
+                "the daemon does not take this terminal: {}",
+                answer["error"].as_str().unwrap_or("no reason given")
+            );
         }
         Ok(Some(terminal))
     }
@@ -86,7 +89,12 @@ impl Terminal {
     }
 
     /// Shows what the daemon said. `true` if a line of ours came to a bad end.
-    async fn take(&mut self, heard: &Value, open: &mut Vec<String>, at_keyboard: bool) -> anyhow::Result<bool> {
+    async fn take(
+        &mut self,
+        heard: &Value,
+        open: &mut Vec<String>,
+        at_keyboard: bool,
+    ) -> anyhow::Result<bool> {
         let id = heard["id"].as_str().unwrap_or_default();
         match heard["type"].as_str().unwrap_or_default() {
             "send" => {

@@ -155,7 +155,10 @@ impl Message {
     /// Checks the message against the client's prefix.
     pub fn check(self, prefix: &str, trusted: bool) -> Result<Incoming, String> {
         if !self.jid.starts_with(prefix) {
-            return Err(format!("{:?} is outside this client's prefix {prefix:?}", clip(&self.jid)));
+            return Err(format!(
+                "{:?} is outside this client's prefix {prefix:?}",
+                clip(&self.jid)
+            ));
         }
         for (name, value, least) in [
             ("jid", &self.jid, 1),
@@ -164,7 +167,9 @@ impl Message {
             ("sender_name", &self.sender_name, 0),
         ] {
             if value.len() < least || value.len() > MAX_NAME || value.contains(['\0', '\n', '\r']) {
-                return Err(format!("{name} must be {least} to {MAX_NAME} bytes on one line, without NUL"));
+                return Err(format!(
+                    "{name} must be {least} to {MAX_NAME} bytes on one line, without NUL"
+                ));
             }
         }
         if self.content.len() > MAX_CONTENT {
@@ -174,12 +179,17 @@ impl Message {
                 self.content.len()
             ));
         }
-        let time = chrono::DateTime::parse_from_rfc3339(&self.timestamp)
-            .map_err(|e| format!("timestamp {:?}: {e}; write 2026-01-01T00:00:00.001Z", clip(&self.timestamp)))?;
+        let time = chrono::DateTime::parse_from_rfc3339(&self.timestamp).map_err(|e| {
+            format!("timestamp {:?}: {e}; write 2026-01-01T00:00:00.001Z", clip(&self.timestamp))
+        })?;
         Ok(Incoming {
             jid: self.jid,
             id: self.id,
-            sender_name: if self.sender_name.is_empty() { self.sender.clone() } else { self.sender_name },
+            sender_name: if self.sender_name.is_empty() {
+                self.sender.clone()
+            } else {
+                self.sender_name
+            },
             sender: self.sender,
             content: self.content,
             timestamp: time.to_utc().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),

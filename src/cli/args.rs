@@ -14,7 +14,12 @@ use crate::config::Config;
 
 /// A personal Claude assistant that you message on WhatsApp.
 #[derive(Parser)]
-#[command(name = "nanoclaw", version, max_term_width = 100, after_help = "Settings come from the environment or .env: see docs/settings.md.\nExit codes: 0 done, 1 failed, 2 wrong command line, 3 not found, 78 wrong settings.")]
+#[command(
+    name = "nanoclaw",
+    version,
+    max_term_width = 100,
+    after_help = "Settings come from the environment or .env: see docs/settings.md.\nExit codes: 0 done, 1 failed, 2 wrong command line, 3 not found, 78 wrong settings."
+)]
 struct Cli {
     /// The installation's directory [default: NANOCLAW_HOME, else the working directory]
     #[arg(long, global = true, value_name = "DIR")]

@@ -58,7 +58,11 @@ async fn with_own_daemon(config: Arc<Config>, began: Instant) -> anyhow::Result<
 fn log_to_file(config: &Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(config.logs())?;
     let path = config.logs().join("chat.log");
-    let file = File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
     tracing_subscriber::fmt()
         .with_max_level(config.log_level)
         .with_writer(std::sync::Mutex::new(file))

@@ -20,7 +20,9 @@ pub fn run(config: &Config, explain: &Explain) -> anyhow::Result<Exit> {
     };
     found.retain(|m| explain.chat.as_ref().is_none_or(|chat| *chat == m.chat_jid));
     if found.is_empty() {
-        eprintln!("nanoclaw: no such message is in the ledger. Messages of chats that belong to no group are not stored: `nanoclaw groups list` shows which do.");
+        eprintln!(
+            "nanoclaw: no such message is in the ledger. Messages of chats that belong to no group are not stored: `nanoclaw groups list` shows which do."
+        );
         return Ok(Exit::NotFound);
     }
     let mut lives = Vec::new();
@@ -33,7 +35,8 @@ pub fn run(config: &Config, explain: &Explain) -> anyhow::Result<Exit> {
         lives.push((message, turn, said));
     }
     if explain.output.json {
-        let all: Vec<_> = lives.iter().map(|(m, t, o)| json!({"message": m, "turn": t, "outbox": o})).collect();
+        let all: Vec<_> =
+            lives.iter().map(|(m, t, o)| json!({"message": m, "turn": t, "outbox": o})).collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         for (message, turn, said) in &lives {
@@ -65,12 +68,21 @@ fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow]) {
         println!("               an attempt failed: {error}");
     }
     if let Some(ended) = t.ended_at {
-        println!("  {}  turn {}; {} tokens in, {} out", at(ended), t.state, t.tokens.input, t.tokens.output);
+        println!(
+            "  {}  turn {}; {} tokens in, {} out",
+            at(ended),
+            t.state,
+            t.tokens.input,
+            t.tokens.output
+        );
     }
     for row in said {
         let sent = row.sent_at.map_or_else(|| "            ".into(), at);
         let error = row.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
-        println!("  {sent}  {} to {}: {} after {} attempts{error}", row.key, row.chat_jid, row.state, row.attempts);
+        println!(
+            "  {sent}  {} to {}: {} after {} attempts{error}",
+            row.key, row.chat_jid, row.state, row.attempts
+        );
     }
     println!("  now          {}{reason}", m.state);
 }

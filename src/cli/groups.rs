@@ -23,7 +23,10 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
         }
         Groups::Remove { folder } => {
             let folder = Folder::parse(folder)?;
-            let said = format!("{folder} is forgotten; its files stay in {}", config.groups().join(folder.as_str()).display());
+            let said = format!(
+                "{folder} is forgotten; its files stay in {}",
+                config.groups().join(folder.as_str()).display()
+            );
             let ledger = Ledger::open(&config.ledger())?;
             ledger.write(move |c| db::groups::remove(c, &folder)).await?;
             println!("{said}");
@@ -48,7 +51,11 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     if add.output.json {
         println!("{}", serde_json::to_string_pretty(&json!({"group": group, "chats": add.jid}))?);
     } else {
-        println!("{} is served; its folder is {}", group.folder, config.groups().join(group.folder.as_str()).display());
+        println!(
+            "{} is served; its folder is {}",
+            group.folder,
+            config.groups().join(group.folder.as_str()).display()
+        );
     }
     Ok(Exit::Ok)
 }
@@ -62,7 +69,8 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         }
     }
     if output.json {
-        let all: Vec<_> = listed.iter().map(|(group, chats)| json!({"group": group, "chats": chats})).collect();
+        let all: Vec<_> =
+            listed.iter().map(|(group, chats)| json!({"group": group, "chats": chats})).collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(Exit::Ok);
     }

@@ -29,27 +29,50 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     println!("daemon      {}", facts["daemon"].as_str().unwrap_or("not running"));
     println!("home        {}", text(&facts["home"]));
     match &facts["isolation"] {
-        Value::Object(h) => println!("isolation   {} {} ({}), limits {}", text(&h["runtime"]), text(&h["version"]), text(&h["boundary"]), text(&h["limits"])),
+        Value::Object(h) => println!(
+            "isolation   {} {} ({}), limits {}",
+            text(&h["runtime"]),
+            text(&h["version"]),
+            text(&h["boundary"]),
+            text(&h["limits"])
+        ),
         other => println!("isolation   {}", text(other)),
     }
     println!("model       {}", text(&facts["model"]));
     println!("groups      {}", facts["groups"]);
-    println!("containers  {} of at most {}", facts["containers"].as_array().map_or(0, Vec::len), facts["max_containers"]);
+    println!(
+        "containers  {} of at most {}",
+        facts["containers"].as_array().map_or(0, Vec::len),
+        facts["max_containers"]
+    );
     let messages = facts["messages"].as_object().into_iter().flatten();
     let messages: Vec<String> = messages.map(|(state, count)| format!("{count} {state}")).collect();
-    println!("messages    {}", if messages.is_empty() { "none yet".into() } else { messages.join(", ") });
-    println!("outbox      {} waiting, {} given up", facts["outbox"]["pending"], facts["outbox"]["failed"]);
+    println!(
+        "messages    {}",
+        if messages.is_empty() { "none yet".into() } else { messages.join(", ") }
+    );
+    println!(
+        "outbox      {} waiting, {} given up",
+        facts["outbox"]["pending"], facts["outbox"]["failed"]
+    );
     Ok(Exit::Ok)
 }
 
 fn facts(config: &Config) -> anyhow::Result<Value> {
     let daemon = Lock::holder(&config.data().join("nanoclaw.lock"));
-    let upstream = Upstream { base: config.base_url.to_string(), credential: config.credential.clone(), proxy: None };
+    let upstream = Upstream {
+        base: config.base_url.to_string(),
+        credential: config.credential.clone(),
+        proxy: None,
+    };
     let mut problems: Vec<String> = config.warnings.clone();
     let list = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
     problems.extend(SenderAllowlist::from_read(list).problem().map(str::to_owned));
     if !config.claude.is_file() {
-        problems.push(format!("Claude Code is missing: there is no {}; `./nanoclaw.sh install` fetches it", config.claude.display()));
+        problems.push(format!(
+            "Claude Code is missing: there is no {}; `./nanoclaw.sh install` fetches it",
+            config.claude.display()
+        ));
     }
     let mut facts = json!({
         "daemon": daemon,
@@ -65,9 +88,11 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         facts["groups"] = db::groups::all(&c)?.len().into();
         let open = db::incarnations::not_dead(&c)?;
         if daemon.is_some() {
-            facts["containers"] = open.iter().map(|o| json!({"incarnation": o.id, "group": o.folder})).collect();
+            facts["containers"] =
+                open.iter().map(|o| json!({"incarnation": o.id, "group": o.folder})).collect();
         }
-        facts["messages"] = db::messages::counts(&c)?.into_iter().map(|(s, n)| (s, Value::from(n))).collect();
+        facts["messages"] =
+            db::messages::counts(&c)?.into_iter().map(|(s, n)| (s, Value::from(n))).collect();
         let (pending, failed, oldest) = db::outbox::health(&c)?;
         facts["outbox"] = json!({"pending": pending, "failed": failed, "oldest_ms": oldest});
         if oldest.is_some_and(|age| age > 5 * 60_000) {

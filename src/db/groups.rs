@@ -91,8 +91,9 @@ pub fn by_folder(c: &Connection, folder: &Folder) -> Result<Option<Group>> {
 
 /// The group that a chat is linked to.
 pub fn of_chat(c: &Connection, jid: &str) -> Result<Option<Group>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM chats c JOIN groups g ON g.folder = c.folder WHERE c.jid = ?1");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM chats c JOIN groups g ON g.folder = c.folder WHERE c.jid = ?1"
+    );
     Ok(c.prepare_cached(&sql)?.query_row([jid], group).optional()?)
 }
 
@@ -139,7 +140,10 @@ fn refuse<T>(reason: String) -> Result<T> {
 pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
     let g = &new.group;
     if by_folder(c, &g.folder)?.is_some() {
-        return refuse(format!("{} exists already; link another chat to it with `nanoclaw groups link`", g.folder));
+        return refuse(format!(
+            "{} exists already; link another chat to it with `nanoclaw groups link`",
+            g.folder
+        ));
     }
     c.execute(
         "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, added_at)
@@ -152,7 +156,9 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
 /// Links a chat to a group, unless it is linked to another.
 pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
-        return refuse(format!("there is no group {folder}; `nanoclaw groups list` shows those there are"));
+        return refuse(format!(
+            "there is no group {folder}; `nanoclaw groups list` shows those there are"
+        ));
     }
     match of_chat(c, jid)? {
         Some(other) if other.folder != *folder => {
@@ -169,7 +175,9 @@ pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
 /// owed to its chats stay. Refused while it has open turns.
 pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
-        return refuse(format!("there is no group {folder}; `nanoclaw groups list` shows those there are"));
+        return refuse(format!(
+            "there is no group {folder}; `nanoclaw groups list` shows those there are"
+        ));
     }
     let open: i64 = c.query_row(
         "SELECT (SELECT count(*) FROM turns WHERE folder = ?1 AND state IN ('queued', 'running'))
@@ -178,7 +186,9 @@ pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
         |r| r.get(0),
     )?;
     if open > 0 {
-        return refuse(format!("{folder} has an agent at work; try again when it has answered, or stop the daemon first"));
+        return refuse(format!(
+            "{folder} has an agent at work; try again when it has answered, or stop the daemon first"
+        ));
     }
     c.execute(
         "UPDATE messages SET state = 'ignored', reason = 'group removed'

@@ -33,17 +33,21 @@ pub fn run(connection: &Connection, path: &Path) -> Result<()> {
             "was written by a newer NanoClaw (version {from}, this one knows {SCHEMA_VERSION}): start that one, or restore the backup made before the upgrade"
         )));
     }
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
     if tables > 0 {
         back_up(connection, path, from).map_err(|e| {
-            refuse(format!("needs an upgrade, but its backup could not be made ({e}); nothing was changed"))
+            refuse(format!(
+                "needs an upgrade, but its backup could not be made ({e}); nothing was changed"
+            ))
         })?;
     }
     // Dropping and renaming tables must not cascade; SQLite wants this outside.
     connection.execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")?;
-    let applied = MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)).try_for_each(|sql| {
-        connection.execute_batch(sql)
-    });
+    let applied = MIGRATIONS
+        .iter()
+        .skip(usize::try_from(from).unwrap_or(0))
+        .try_for_each(|sql| connection.execute_batch(sql));
     let end = match &applied {
         Ok(()) => format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"),
         Err(_) => "ROLLBACK".into(),
@@ -103,9 +107,9 @@ mod tests {
         let linked: String =
             c.query_row("SELECT folder FROM chats WHERE jid = '1@g.us'", [], |r| r.get(0)).unwrap();
         assert_eq!(linked, "family");
-        let backups = std::fs::read_dir(dir.path()).unwrap().filter(|f| {
-            f.as_ref().unwrap().file_name().to_string_lossy().contains(".v0.")
-        });
+        let backups = std::fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains(".v0."));
         assert_eq!(backups.count(), 1);
     }
 

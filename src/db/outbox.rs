@@ -102,7 +102,14 @@ pub fn add(c: &Connection, new: &NewRow<'_>) -> Result<()> {
          VALUES (?1, ?2, ?3, ?4, '3EB0' || upper(hex(randomblob(9))), ?5, 'pending', ?6)
          ON CONFLICT (turn, key, part) DO NOTHING",
     )?
-    .execute(params![new.turn.map(|t| t.0), new.key, new.part as i64, new.jid, new.text, now_ms()])?;
+    .execute(params![
+        new.turn.map(|t| t.0),
+        new.key,
+        new.part as i64,
+        new.jid,
+        new.text,
+        now_ms()
+    ])?;
     Ok(())
 }
 

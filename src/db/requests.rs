@@ -73,8 +73,15 @@ pub fn store(
         "INSERT INTO requests (turn, tool, digest, nth, attempt, arguments, ok, result, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
-            turn.0, tool, digest, nth, attempt, arguments.to_string(), asked.ok,
-            asked.result.to_string(), now_ms(),
+            turn.0,
+            tool,
+            digest,
+            nth,
+            attempt,
+            arguments.to_string(),
+            asked.ok,
+            asked.result.to_string(),
+            now_ms(),
         ],
     )?;
     Ok(())

@@ -113,7 +113,11 @@ fn open_turn(r: &Row<'_>) -> rusqlite::Result<OpenTurn> {
     Ok(OpenTurn {
         id: TurnId(r.get(0)?),
         kind: if r.get::<_, String>(1)? == "task" { TurnKind::Task } else { TurnKind::Message },
-        session: if r.get::<_, String>(2)? == "isolated" { Session::Isolated } else { Session::Group },
+        session: if r.get::<_, String>(2)? == "isolated" {
+            Session::Isolated
+        } else {
+            Session::Group
+        },
         incarnation: r.get::<_, Option<i64>>(4)?.filter(|_| running).map(Incarnation),
         cost: r.get(5)?,
         attempt: r.get(6)?,
@@ -173,7 +177,14 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
          VALUES (?1, ?2, 'message', ?3, ?4, ?5, 'running', 1, ?6, ?7, ?8, ?8)",
     )?
     .execute(params![
-        claim.folder.as_str(), jid, session, prompt, trusted, claim.incarnation.0, claim.deadline, now,
+        claim.folder.as_str(),
+        jid,
+        session,
+        prompt,
+        trusted,
+        claim.incarnation.0,
+        claim.deadline,
+        now,
     ])?;
     let turn = c.last_insert_rowid();
     c.prepare_cached(
@@ -190,7 +201,12 @@ fn by_id(c: &Connection, turn: TurnId) -> Result<OpenTurn> {
 }
 
 /// Gives a queued turn to a guest: one more attempt begins.
-pub fn give(c: &Connection, turn: TurnId, incarnation: Incarnation, deadline: i64) -> Result<Claimed> {
+pub fn give(
+    c: &Connection,
+    turn: TurnId,
+    incarnation: Incarnation,
+    deadline: i64,
+) -> Result<Claimed> {
     let (prompt, jid) = c
         .prepare_cached(
             "UPDATE turns SET state = 'running', attempt = attempt + 1, incarnation = ?2, deadline = ?3,
@@ -201,7 +217,13 @@ pub fn give(c: &Connection, turn: TurnId, incarnation: Incarnation, deadline: i6
 }
 
 /// Puts a turn back, to be given again at `not_before`. `costs` counts the attempt.
-pub fn requeue(c: &Connection, turn: TurnId, not_before: i64, costs: bool, error: &str) -> Result<()> {
+pub fn requeue(
+    c: &Connection,
+    turn: TurnId,
+    not_before: i64,
+    costs: bool,
+    error: &str,
+) -> Result<()> {
     c.prepare_cached(
         "UPDATE turns SET state = 'queued', not_before = ?2, cost = cost + ?3, error = ?4
          WHERE id = ?1 AND state = 'running'",
@@ -237,8 +259,10 @@ fn end(
         .execute(params![turn.0, state, error, now_ms()])?
         == 1;
     if ended {
-        c.prepare_cached("UPDATE messages SET state = ?2, reason = ?3 WHERE turn = ?1 AND state = 'in_turn'")?
-            .execute(params![turn.0, message_state, message_reason])?;
+        c.prepare_cached(
+            "UPDATE messages SET state = ?2, reason = ?3 WHERE turn = ?1 AND state = 'in_turn'",
+        )?
+        .execute(params![turn.0, message_state, message_reason])?;
     }
     Ok(ended)
 }

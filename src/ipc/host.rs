@@ -184,9 +184,11 @@ mod tests {
     fn records_come_in_the_order_of_their_numbers() {
         let (_dir, mut mailbox, out) = mailbox();
         assert!(mailbox.read().unwrap().is_none());
-        std::fs::write(out.join(record::file_name(2)), r#"{"type":"state","background":2}"#).unwrap();
+        std::fs::write(out.join(record::file_name(2)), r#"{"type":"state","background":2}"#)
+            .unwrap();
         assert!(mailbox.read().unwrap().is_none(), "1 is missing");
-        std::fs::write(out.join(record::file_name(1)), r#"{"type":"state","background":1}"#).unwrap();
+        std::fs::write(out.join(record::file_name(1)), r#"{"type":"state","background":1}"#)
+            .unwrap();
         for n in 1..=2 {
             let (number, record) = mailbox.read().unwrap().unwrap();
             assert_eq!((number, record), (n, GuestRecord::State { background: n as u32 }));
@@ -204,14 +206,25 @@ mod tests {
         std::fs::write(name(3), vec![b' '; MAX_RECORD + 1]).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", name(4)).unwrap();
         std::fs::create_dir(name(5)).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, name(6), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            name(6),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
         std::fs::write(name(7), r#"{"type":"done","turns":[1],"text":"hi"}"#).unwrap();
         let (number, record) = mailbox.read().unwrap().unwrap();
         assert_eq!(number, 7);
         assert_eq!(record, GuestRecord::Done { turns: vec![TurnId(1)], text: Some("hi".into()) });
         let errors = dir.path().join("ipc/errors");
         assert!(errors.join("main-7-0000000000000004.json.reason").exists());
-        assert!(!std::fs::read_dir(&out).unwrap().any(|f| f.unwrap().file_name() == "0000000000000001.json"));
+        assert!(
+            !std::fs::read_dir(&out)
+                .unwrap()
+                .any(|f| f.unwrap().file_name() == "0000000000000001.json")
+        );
     }
 
     #[test]
@@ -229,8 +242,10 @@ mod tests {
         mailbox.write(&HostRecord::Close).unwrap();
         mailbox.write(&HostRecord::Close).unwrap();
         let inbox = dir.path().join("ipc/main/7/in");
-        let mut names: Vec<_> =
-            std::fs::read_dir(inbox).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(inbox)
+            .unwrap()
+            .map(|f| f.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["0000000000000001.json", "0000000000000002.json"]);
     }

@@ -187,7 +187,13 @@ mod tests {
     fn file_names_are_sixteen_digits() {
         assert_eq!(file_name(1), "0000000000000001.json");
         assert_eq!(sequence("0000000000000042.json"), Some(42));
-        for bad in ["1.json", ".0000000000000001.json", "0000000000000000.json", "000000000000000a.json", "0000000000000001.tmp"] {
+        for bad in [
+            "1.json",
+            ".0000000000000001.json",
+            "0000000000000000.json",
+            "000000000000000a.json",
+            "0000000000000001.tmp",
+        ] {
             assert_eq!(sequence(bad), None, "{bad}");
         }
     }
@@ -200,9 +206,14 @@ mod tests {
         }))
         .expect("a turn record");
         assert!(matches!(host, HostRecord::Turn(Turn { turn: TurnId(42), .. })));
-        assert_eq!(serde_json::to_value(HostRecord::Close).expect("close"), json!({"type": "close"}));
-        let guest: GuestRecord =
-            serde_json::from_value(json!({"type": "done", "turns": [42, 43], "text": null, "new": 1})).expect("done");
+        assert_eq!(
+            serde_json::to_value(HostRecord::Close).expect("close"),
+            json!({"type": "close"})
+        );
+        let guest: GuestRecord = serde_json::from_value(
+            json!({"type": "done", "turns": [42, 43], "text": null, "new": 1}),
+        )
+        .expect("done");
         assert_eq!(guest, GuestRecord::Done { turns: vec![TurnId(42), TurnId(43)], text: None });
         assert!(serde_json::from_value::<GuestRecord>(json!({"type": "dance"})).is_err());
     }

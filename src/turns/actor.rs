@@ -109,14 +109,16 @@ impl Actor {
             state::Phase::Queued { not_before } if not_before > now => Some(not_before - now),
             _ => None,
         });
-        due.min().map_or(SAFETY_NET, |ms| Duration::from_millis(ms.unsigned_abs() + 1).min(SAFETY_NET))
+        due.min()
+            .map_or(SAFETY_NET, |ms| Duration::from_millis(ms.unsigned_abs() + 1).min(SAFETY_NET))
     }
 
     fn note_exit(&mut self, status: &str) {
         tracing::info!(group = %self.folder, status, "the guest ended");
-        let tail = self.guest.as_ref().map(|g| {
-            g.complaint.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-        });
+        let tail = self
+            .guest
+            .as_ref()
+            .map(|g| g.complaint.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone());
         self.last_error = Some(match tail.filter(|t| !t.is_empty()) {
             Some(tail) => format!("the agent's container ended ({status}): {tail}"),
             None => format!("the agent's container ended ({status})"),
@@ -131,7 +133,12 @@ impl Actor {
     /// One step: decide, commit the rows, then act. `record` is the number of the
     /// mailbox record that the event came from; its effect and its number are one
     /// commit. `false` if the ledger refused: then nothing has changed.
-    pub(super) async fn apply(&mut self, event: Event, record: Option<u64>, payload: Payload) -> bool {
+    pub(super) async fn apply(
+        &mut self,
+        event: Event,
+        record: Option<u64>,
+        payload: Payload,
+    ) -> bool {
         let Some(mut events) = self.step(event, record, payload).await else { return false };
         while let Some(event) = events.pop_front() {
             if let Some(more) = self.step(event, None, Payload::default()).await {
@@ -164,7 +171,12 @@ impl Actor {
         Some(events)
     }
 
-    pub(super) async fn commit(&mut self, effects: &[Effect], record: Option<u64>, mut payload: Payload) -> bool {
+    pub(super) async fn commit(
+        &mut self,
+        effects: &[Effect],
+        record: Option<u64>,
+        mut payload: Payload,
+    ) -> bool {
         let rows: Vec<Effect> = effects.iter().filter(|e| e.is_row()).cloned().collect();
         if rows.is_empty() {
             return true;
@@ -261,4 +273,3 @@ async fn exited(guest: &mut Option<Guest>) -> String {
         None => std::future::pending().await,
     }
 }
-

@@ -29,7 +29,8 @@ impl Watch {
     pub fn new(mail: UnboundedSender<Folder>) -> Watch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
-            let renamed = matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)) | EventKind::Create(_));
+            let renamed =
+                matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)) | EventKind::Create(_));
             for path in event.paths.iter().filter(|_| renamed) {
                 if let Some(folder) = group_of(path) {
                     // The dispatcher is only gone when the daemon ends.
@@ -37,14 +38,17 @@ impl Watch {
                 }
             }
         });
-        let watcher = watcher
-            .inspect_err(|error| tracing::warn!(%error, "no file events: answers may take 2 s longer"));
+        let watcher = watcher.inspect_err(
+            |error| tracing::warn!(%error, "no file events: answers may take 2 s longer"),
+        );
         Watch { watcher: Mutex::new(watcher.ok()) }
     }
 
     /// Watches the mailbox in `directory`.
     pub fn add(&self, directory: &Path) {
-        self.change(|watcher| watcher.watch(&HostMailbox::out(directory), RecursiveMode::NonRecursive));
+        self.change(|watcher| {
+            watcher.watch(&HostMailbox::out(directory), RecursiveMode::NonRecursive)
+        });
     }
 
     /// Stops watching it.

@@ -45,7 +45,9 @@ impl Actor {
                 self.host.watch.add(&self.host.config.ipc(&self.folder, id));
                 self.guest = Some(guest);
             }
-            Err(error) => self.last_error = Some(format!("the agent's container cannot start: {error}")),
+            Err(error) => {
+                self.last_error = Some(format!("the agent's container cannot start: {error}"))
+            }
         }
         Some(Event::Opened(id))
     }
@@ -200,7 +202,18 @@ fn render(messages: &[db::StoredMessage], zone: chrono_tz::Tz) -> String {
 /// that it has seen, so each attempt has its own, and a repeated delivery of the
 /// same attempt has the same.
 fn uuid(install: &str, turn: TurnId, attempt: u32) -> String {
-    let hex: String = install.chars().filter(char::is_ascii_hexdigit).chain(std::iter::repeat('0')).take(8).collect();
+    let hex: String = install
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .chain(std::iter::repeat('0'))
+        .take(8)
+        .collect();
     let turn = turn.0.unsigned_abs();
-    format!("{hex}-{:04x}-4{:03x}-8{:03x}-{:012x}", attempt & 0xffff, (turn >> 60) & 0xfff, (turn >> 48) & 0xfff, turn & 0xffff_ffff_ffff)
+    format!(
+        "{hex}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        attempt & 0xffff,
+        (turn >> 60) & 0xfff,
+        (turn >> 48) & 0xfff,
+        turn & 0xffff_ffff_ffff
+    )
 }

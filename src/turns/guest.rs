@@ -101,7 +101,13 @@ impl Guest {
         let mut mailbox = HostMailbox::create(&directory, &errors(config))?;
         let run = directory.join("run");
         let scratch = directory.join("scratch");
-        for path in [&run, &scratch, &config.groups().join(folder.as_str()), &config.groups().join("global"), &config.sessions(folder)] {
+        for path in [
+            &run,
+            &scratch,
+            &config.groups().join(folder.as_str()),
+            &config.groups().join("global"),
+            &config.sessions(folder),
+        ] {
             std::fs::create_dir_all(path).map_err(|source| io(path, source))?;
         }
         seed_memory(config, group)?;
@@ -110,7 +116,12 @@ impl Guest {
             Some(Credential::OAuth(_)) => "CLAUDE_CODE_OAUTH_TOKEN",
             _ => "ANTHROPIC_API_KEY",
         };
-        let tenant = Tenant { incarnation: id, group: folder.clone(), token: token.clone(), egress: Egress::Web };
+        let tenant = Tenant {
+            incarnation: id,
+            group: folder.clone(),
+            token: token.clone(),
+            egress: Egress::Web,
+        };
         let serving = host.proxy.serve(&run, tenant).map_err(|source| io(&run, source))?;
         mailbox.write(&HostRecord::Start(Start {
             incarnation: id,
@@ -122,14 +133,19 @@ impl Guest {
             model: config.model.clone(),
         }))?;
         if let Some((uid, gid)) = host.owner {
-            for path in [directory.join("out"), config.groups().join(folder.as_str()), config.sessions(folder)] {
+            for path in [
+                directory.join("out"),
+                config.groups().join(folder.as_str()),
+                config.sessions(folder),
+            ] {
                 own(&path, uid, gid)?;
             }
             if group.is_main {
                 own(&config.groups().join("global"), uid, gid)?;
             }
         }
-        let cli = config.claude.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let cli =
+            config.claude.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let spec = Spec {
             install: host.install.clone(),
             incarnation: id,
@@ -284,7 +300,8 @@ async fn listen(
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(400).collect();
+        let text: String =
+            String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(400).collect();
         if text.is_empty() {
             continue;
         }
@@ -294,6 +311,10 @@ async fn listen(
 }
 
 /// The session that the group's next incarnation resumes.
-pub fn session(c: &rusqlite::Connection, folder: &Folder, fresh: bool) -> db::Result<Option<String>> {
+pub fn session(
+    c: &rusqlite::Connection,
+    folder: &Folder,
+    fresh: bool,
+) -> db::Result<Option<String>> {
     if fresh { Ok(None) } else { db::sessions::of(c, folder) }
 }

@@ -66,18 +66,15 @@ impl Actor {
                 let payload = Payload { error: Some(error), ..Payload::default() };
                 self.apply_or_drain(Event::Failed { turns, retryable }, number, payload, live).await
             }
-            GuestRecord::Session { turn, session_id } => {
-                self.record(number, move |c, folder, _| {
-                    match db::turns::facts(c, turn)? {
-                        Some(f) if f.folder == folder.as_str() && f.session == Session::Group => {
-                            db::sessions::set(c, folder, &session_id)
-                        }
-                        _ => Ok(()),
+            GuestRecord::Session { turn, session_id } => self
+                .record(number, move |c, folder, _| match db::turns::facts(c, turn)? {
+                    Some(f) if f.folder == folder.as_str() && f.session == Session::Group => {
+                        db::sessions::set(c, folder, &session_id)
                     }
+                    _ => Ok(()),
                 })
                 .await
-                .is_some()
-            }
+                .is_some(),
             GuestRecord::Text { uuid, text } => {
                 let said = self
                     .record(number, move |c, _, id| match db::turns::latest_of(c, id)? {
@@ -98,7 +95,10 @@ impl Actor {
                 let answered = self
                     .record(number, move |c, folder, incarnation| {
                         let Some(group) = db::groups::by_folder(c, folder)? else {
-                            return Ok(db::Asked { ok: false, result: "this group is gone".into() });
+                            return Ok(db::Asked {
+                                ok: false,
+                                result: "this group is gone".into(),
+                            });
                         };
                         let asker = requests::Asker { group: &group, incarnation, turn };
                         requests::handle(c, &asker, &tool, &arguments)
@@ -119,7 +119,9 @@ impl Actor {
     async fn record<T: Send + Default + 'static>(
         &self,
         number: u64,
-        effect: impl FnOnce(&rusqlite::Connection, &Folder, Incarnation) -> db::Result<T> + Send + 'static,
+        effect: impl FnOnce(&rusqlite::Connection, &Folder, Incarnation) -> db::Result<T>
+        + Send
+        + 'static,
     ) -> Option<T> {
         let id = self.state.incarnation()?;
         let folder = self.folder.clone();
@@ -138,7 +140,13 @@ impl Actor {
             .ok()
     }
 
-    async fn apply_or_drain(&mut self, event: Event, number: u64, payload: Payload, live: bool) -> bool {
+    async fn apply_or_drain(
+        &mut self,
+        event: Event,
+        number: u64,
+        payload: Payload,
+        live: bool,
+    ) -> bool {
         if live {
             return self.apply(event, Some(number), payload).await;
         }

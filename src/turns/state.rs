@@ -487,7 +487,8 @@ fn fail(
             Phase::Interrupted { why, .. } => why,
             Phase::Given { deadline } if deadline <= now => Why::Deadline,
             _ if retryable && cost < rules.attempts && t.attempt < rules.attempts_in_all => {
-                let pause = if costs { rules.backoff * 3_i64.pow(cost.saturating_sub(1)) } else { 0 };
+                let pause =
+                    if costs { rules.backoff * 3_i64.pow(cost.saturating_sub(1)) } else { 0 };
                 t.cost = cost;
                 t.phase = Phase::Queued { not_before: now + pause };
                 effects.push(Effect::Requeue { turn: t.id, not_before: now + pause, costs });
@@ -552,8 +553,12 @@ fn close(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
 }
 
 fn stop(s: &mut State, effects: &mut Vec<Effect>) {
-    if let Guest::Starting { id, .. } | Guest::Live { id, .. } | Guest::Closing { id, .. } = s.guest {
+    if let Guest::Starting { id, .. } | Guest::Live { id, .. } | Guest::Closing { id, .. } = s.guest
+    {
         s.guest = Guest::Stopping { id };
         effects.push(Effect::Stop);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,10 +25,14 @@ fn seen(text: &str) -> Option<String> {
 #[test]
 fn a_turn_is_answered_and_the_guest_closes_without_a_trace() {
     let mut g = guest();
-    g.wait_for("ready", |r| matches!(r, GuestRecord::Ready { cli_version } if cli_version.contains("stand-in")).then_some(()));
+    g.wait_for("ready", |r| {
+        matches!(r, GuestRecord::Ready { cli_version } if cli_version.contains("stand-in"))
+            .then_some(())
+    });
     g.turn(1, "<messages>\n<message sender=\"Ann\" time=\"now\">a &lt; b</message>\n<message sender=\"B\">c</message></messages>");
     assert_eq!(g.answer(), (ids(&[1]), seen("a < b | c")));
-    let session = g.told.iter().filter(|r| matches!(r, GuestRecord::Session { turn: TurnId(1), .. })).count();
+    let session =
+        g.told.iter().filter(|r| matches!(r, GuestRecord::Session { turn: TurnId(1), .. })).count();
     assert_eq!(session, 1);
     g.turn(2, "again");
     assert_eq!(g.answer(), (ids(&[2]), seen("again")));
@@ -79,7 +83,11 @@ fn a_refused_credential_is_told_within_a_second() {
     assert_eq!((turns, retryable), (ids(&[2]), false));
     assert!(error.contains("credential"), "{error}");
     g.turn(3, "say:after");
-    assert_eq!(g.answer(), (ids(&[3]), Some("after".into())), "the interrupted run must not end turn 3");
+    assert_eq!(
+        g.answer(),
+        (ids(&[3]), Some("after".into())),
+        "the interrupted run must not end turn 3"
+    );
     g.close();
 }
 
@@ -236,14 +244,20 @@ fn a_script_decides_whether_the_model_is_woken() {
         let (turns, text) = g.answer();
         let text = text.unwrap();
         assert_eq!(turns, ids(&[n]));
-        assert!(text.contains("[SCHEDULED TASK]") && text.contains("new mail") && text.ends_with("look at it"), "{text}");
+        assert!(
+            text.contains("[SCHEDULED TASK]")
+                && text.contains("new mail")
+                && text.ends_with("look at it"),
+            "{text}"
+        );
         task.turn = TurnId(n + 10);
         task.script = Some("echo '{\"wakeAgent\":false}'".into());
         g.send(HostRecord::Turn(task));
         assert_eq!(g.answer(), (ids(&[n + 10]), None));
     }
     let mut task = turn(5, "p");
-    (task.kind, task.script) = (TurnKind::Task, Some("sleep 25; echo '{\"wakeAgent\":true}'".into()));
+    (task.kind, task.script) =
+        (TurnKind::Task, Some("sleep 25; echo '{\"wakeAgent\":true}'".into()));
     g.send(HostRecord::Turn(task));
     sleep(SECOND / 2);
     g.send(HostRecord::Interrupt { turn: TurnId(5) });
@@ -257,12 +271,19 @@ fn a_tool_call_gets_the_words_of_the_host() {
     g.turn(1, "tool:read_history {\"limit\":3}");
     let wanted = json!({"limit": 3});
     let id = g.wait_for("a request", |r| match r {
-        GuestRecord::Request { id, turn: TurnId(1), tool, arguments } if tool == "read_history" && *arguments == wanted => {
+        GuestRecord::Request { id, turn: TurnId(1), tool, arguments }
+            if tool == "read_history" && *arguments == wanted =>
+        {
             Some(id.clone())
         }
         _ => None,
     });
-    g.send(HostRecord::Reply { request: id.clone(), ok: false, result: None, error: Some("not today".into()) });
+    g.send(HostRecord::Reply {
+        request: id.clone(),
+        ok: false,
+        result: None,
+        error: Some("not today".into()),
+    });
     assert_eq!(g.answer(), (ids(&[1]), Some("tool error: not today".into())));
     g.turn(2, "tool:list_groups {}");
     let next = g.wait_for("a request", |r| match r {
@@ -270,7 +291,12 @@ fn a_tool_call_gets_the_words_of_the_host() {
         _ => None,
     });
     assert_ne!(id, next);
-    g.send(HostRecord::Reply { request: next, ok: true, result: Some(json!({"groups": 2})), error: None });
+    g.send(HostRecord::Reply {
+        request: next,
+        ok: true,
+        result: Some(json!({"groups": 2})),
+        error: None,
+    });
     assert_eq!(g.answer(), (ids(&[2]), Some("tool: {\"groups\":2}".into())));
     g.close();
 }
@@ -288,7 +314,9 @@ fn background_work_is_counted_and_its_end_is_told_as_a_text() {
     let states: Vec<u32> = g
         .told
         .iter()
-        .filter_map(|r| if let GuestRecord::State { background } = r { Some(*background) } else { None })
+        .filter_map(|r| {
+            if let GuestRecord::State { background } = r { Some(*background) } else { None }
+        })
         .collect();
     assert_eq!(states, [1, 0]);
     g.close();
@@ -302,9 +330,16 @@ fn compaction_archives_the_conversation_first() {
     g.turn(2, "/compact");
     assert_eq!(g.answer(), (ids(&[2]), None));
     let dir = g.close();
-    let archive = fs::read_dir(dir.path().join("workspace/group/conversations")).unwrap().next().unwrap().unwrap();
+    let archive = fs::read_dir(dir.path().join("workspace/group/conversations"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     let text = fs::read_to_string(archive.path()).unwrap();
-    assert!(text.contains("**User**: remember the milk") && text.contains("**Andy**: echo: remember"), "{text}");
+    assert!(
+        text.contains("**User**: remember the milk") && text.contains("**Andy**: echo: remember"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -317,7 +352,11 @@ fn when_the_host_dies_everything_dies_at_once() {
     (task.kind, task.script) = (TurnKind::Task, Some("setsid sleep 300 & sleep 300".into()));
     g.send(HostRecord::Turn(task));
     sleep(SECOND);
-    assert!(g.processes().iter().filter(|p| p.contains("sleep")).count() >= 2, "{:?}", g.processes());
+    assert!(
+        g.processes().iter().filter(|p| p.contains("sleep")).count() >= 2,
+        "{:?}",
+        g.processes()
+    );
     g.abandon();
     assert!(!g.exit(5 * SECOND).success());
     assert_eq!(g.processes(), Vec::<String>::new());
@@ -351,7 +390,10 @@ fn nothing_of_the_hosts_environment_reaches_the_cli() {
         let (line, env) = (read("cmdline"), read("environ"));
         let (line, env) = (String::from_utf8_lossy(&line), String::from_utf8_lossy(&env));
         if line.contains("stream-json") && env.contains(&g.dir.path().display().to_string()) {
-            assert!(env.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:") && !env.contains("SECRET_OF_THE_HOST"));
+            assert!(
+                env.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:")
+                    && !env.contains("SECRET_OF_THE_HOST")
+            );
             assert!(!line.contains("placeholder-token"));
             g.close();
             return;

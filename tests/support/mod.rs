@@ -37,7 +37,10 @@ impl Home {
         let mut home = Home::bare();
         let path = std::env::var("NANOCLAW_CLAUDE").ok().filter(|p| Path::new(p).is_file());
         let Some(path) = path else {
-            assert!(std::env::var_os("CI").is_none(), "NANOCLAW_CLAUDE names no file, and CI skips nothing");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "NANOCLAW_CLAUDE names no file, and CI skips nothing"
+            );
             eprintln!("skipped: NANOCLAW_CLAUDE does not name the Claude Code CLI");
             return None;
         };
@@ -94,7 +97,11 @@ impl Home {
 
     /// Starts the daemon and waits until it is ready.
     pub fn start(&self) -> Daemon {
-        let log = std::fs::File::options().create(true).append(true).open(self.path().join("daemon.log")).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path().join("daemon.log"))
+            .unwrap();
         let mut child = self
             .command(&["start"])
             .stdin(Stdio::null())
@@ -123,9 +130,12 @@ impl Home {
 
     /// Pids of processes that belong to this installation's containers.
     pub fn guests(&self) -> Vec<u32> {
-        let Ok(c) = rusqlite::Connection::open(self.path().join("store/messages.db")) else { return Vec::new() };
-        let install: String =
-            c.query_row("SELECT value FROM settings WHERE key = 'install'", [], |r| r.get(0)).unwrap();
+        let Ok(c) = rusqlite::Connection::open(self.path().join("store/messages.db")) else {
+            return Vec::new();
+        };
+        let install: String = c
+            .query_row("SELECT value FROM settings WHERE key = 'install'", [], |r| r.get(0))
+            .unwrap();
         let label = format!("nanoclaw-{install}-");
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         processes
@@ -283,7 +293,9 @@ impl Client {
 
     /// Waits for the acknowledgement of a message.
     pub fn acked(&self, id: &str) {
-        self.wait(&format!("ack of {id}"), |h| h.lines.iter().any(|l| l["type"] == "ack" && l["id"] == id));
+        self.wait(&format!("ack of {id}"), |h| {
+            h.lines.iter().any(|l| l["type"] == "ack" && l["id"] == id)
+        });
     }
 
     /// Waits for a text in a chat that contains `part`, and returns it whole.
