@@ -256,8 +256,8 @@ async fn killing_the_sandbox_or_dropping_it_leaves_no_orphan() {
 #[tokio::test]
 async fn a_daemon_for_the_next_test() {
     let Ok(directory) = std::env::var("TEST_DAEMON_DIRECTORY") else { return };
-    let mut w = world("dead").await.unwrap();
-    w.install = "dead".into();
+    let mut w = world("other").await.unwrap();
+    w.install = std::env::var("TEST_DAEMON_MARK").unwrap();
     let script = STUBBORN.replace("MARK", &std::env::var("TEST_DAEMON_MARK").unwrap());
     let running = w.start(&w.spec("family", 1, &script)).await;
     appears(&w.path("data/ipc/family/1/out/up")).await;
@@ -288,9 +288,9 @@ async fn the_guest_dies_with_its_daemon() {
     }
     println!("after kill -9 of the daemon: no process after {:?}", start.elapsed());
     // The next daemon finds nothing alive and removes the empty groups.
-    assert_eq!(w.runtime.list("dead").await.unwrap(), []);
-    w.runtime.stop("dead", Incarnation(2), Duration::from_secs(5)).await.unwrap();
-    assert_eq!(groups("dead"), Vec::<String>::new());
+    assert_eq!(w.runtime.list(&mark).await.unwrap(), []);
+    w.runtime.stop(&mark, Incarnation(2), Duration::from_secs(5)).await.unwrap();
+    assert_eq!(groups(&mark), Vec::<String>::new());
     let home = fs::read_to_string(w.path("up")).unwrap();
     fs::remove_dir_all(home).unwrap();
 }
