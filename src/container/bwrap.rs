@@ -45,7 +45,8 @@ pub const DEFAULT_UID: u32 = 60123;
 /// How often a stop looks again.
 const STOP_POLL: Duration = Duration::from_millis(10);
 
-/// Runs guests with bubblewrap.
+/// Runs guests with bubblewrap. One for each daemon: it alone knows which of the
+/// installation's empty groups are of a guest that is just starting.
 #[derive(Debug)]
 pub struct Bwrap {
     configured: Option<(u32, u32)>,
