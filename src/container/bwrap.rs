@@ -38,8 +38,8 @@ use launch::Launch;
 use view::{User, failed, io_error};
 
 /// The guest's uid and gid where the daemon is root and none is configured. Above
-/// the range that Debian gives to people, below the one for mapped users, and of
-/// no package.
+/// the range that Debian gives to people (1000 to 59999). systemd-homed draws from
+/// 60001 to 60513: where that is used, configure another.
 pub const DEFAULT_UID: u32 = 60123;
 
 /// How often a stop looks again.
