@@ -38,7 +38,8 @@ async fn a_fork_bomb_stays_inside() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let inside = namespace_size(running.process.pid);
     println!("{inside} processes in the bomb's namespace");
-    assert!((10..=64).contains(&inside), "{inside}");
+    // Bubblewrap's first process may stand outside of the guest's limit.
+    assert!((10..=66).contains(&inside), "{inside}");
     neighbour_works(&w, 2).await;
     let start = Instant::now();
     w.stop(spec.incarnation).await;

@@ -38,14 +38,15 @@ use launch::Launch;
 use view::{User, failed, io_error};
 
 /// The guest's uid and gid where the daemon is root and none is configured. Above
-/// the range that Debian gives to people, below the one for mapped users, and of
-/// no package.
+/// the range that Debian gives to people (1000 to 59999). systemd-homed draws from
+/// 60001 to 60513: where that is used, configure another.
 pub const DEFAULT_UID: u32 = 60123;
 
 /// How often a stop looks again.
 const STOP_POLL: Duration = Duration::from_millis(10);
 
-/// Runs guests with bubblewrap.
+/// Runs guests with bubblewrap. One for each daemon: it alone knows which of the
+/// installation's empty groups are of a guest that is just starting.
 #[derive(Debug)]
 pub struct Bwrap {
     configured: Option<(u32, u32)>,
@@ -91,7 +92,8 @@ impl Bwrap {
         let label = label(&spec.install, spec.incarnation)?;
         prepare_scratch(&spec.scratch)?;
         let mut launch = Launch::new(spec, &label, user)?;
-        launch.limiter_prefix = self.limiter().await.prefix(&label, &spec.limits, uid);
+        launch.outside = self.limiter().await.outside(&label, &spec.limits);
+        launch.inside = self.limiter().await.inside(&spec.limits);
         self.lock().insert(label.clone());
         let started = self.limiter().await.create(&label, &spec.limits).and_then(|entrances| {
             launch.entrances = entrances;
@@ -124,10 +126,10 @@ impl Runtime for Bwrap {
         Box::pin(probe::probe(self))
     }
 
-    /// Starts a guest. What bubblewrap itself has to complain about, such as a
-    /// program that is not there, comes on standard error in a line that begins
-    /// with `bwrap:`, and the exit code is 1. Its group lasts until it is stopped:
-    /// call [`Runtime::stop`] also after it ended by itself.
+    /// Starts a guest. What goes wrong after this process was made, such as a
+    /// program that is not there, is told on its standard error (bubblewrap's own
+    /// words begin with `bwrap:`), and the exit code is 1 or 127. Its group lasts
+    /// until it is stopped: call [`Runtime::stop`] also after it ended by itself.
     fn spawn<'a>(&'a self, spec: &'a Spec) -> Boxed<'a, Result<Running, RuntimeError>> {
         Box::pin(self.start(spec))
     }

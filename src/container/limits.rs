@@ -129,19 +129,22 @@ impl Limiter {
     }
 
     /// The program and arguments that must stand before the sandbox's own shell.
-    pub fn prefix(&self, label: &str, limits: &Limits, uid: u32) -> Vec<String> {
+    pub fn outside(&self, label: &str, limits: &Limits) -> Vec<String> {
         match self {
-            Limiter::V1 { .. } | Limiter::V2 { .. } => Vec::new(),
             Limiter::Scope { .. } => scope(Some(label), limits),
-            // The kernel counts all processes of a user, so those of today are
-            // added; newer ones count those of the namespace alone.
+            _ => Vec::new(),
+        }
+    }
+
+    /// The program and arguments that must stand before the guest's, inside. The
+    /// kernel counts a user's processes for each user namespace (since 5.14), so
+    /// this limit is the container's own only if it is set in there.
+    pub fn inside(&self, limits: &Limits) -> Vec<String> {
+        match self {
             Limiter::Rlimits => {
-                vec![
-                    "prlimit".to_owned(),
-                    format!("--nproc={}", processes_of(uid) + u64::from(limits.pids)),
-                    "--".to_owned(),
-                ]
+                vec!["prlimit".to_owned(), format!("--nproc={}", limits.pids), "--".to_owned()]
             }
+            _ => Vec::new(),
         }
     }
 
@@ -303,25 +306,6 @@ pub fn scope_from(printed: &str) -> Option<Limiter> {
     let words: Vec<&str> = printed.split_whitespace().collect();
     let controllers: Vec<_> = CONTROLLERS.into_iter().filter(|c| words.contains(c)).collect();
     (!controllers.is_empty()).then_some(Limiter::Scope { controllers })
-}
-
-/// Threads of a user on this system, as far as `/proc` shows them.
-fn processes_of(uid: u32) -> u64 {
-    let field = |status: &str, key: &str| -> Option<u64> {
-        status
-            .lines()
-            .find_map(|l| l.strip_prefix(key))?
-            .split_ascii_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    };
-    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-    names
-        .filter_map(|e| fs::read_to_string(e.path().join("status")).ok())
-        .filter(|status| field(status, "Uid:") == Some(u64::from(uid)))
-        .filter_map(|status| field(&status, "Threads:"))
-        .sum()
 }
 
 fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {

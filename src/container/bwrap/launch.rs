@@ -21,7 +21,9 @@ pub struct Launch<'a> {
     /// Runs [`SHELL_PART`].
     pub shell: PathBuf,
     /// What must stand before the shell to be limited.
-    pub limiter_prefix: Vec<String>,
+    pub outside: Vec<String>,
+    /// What must stand before the guest's program to be limited.
+    pub inside: Vec<String>,
     /// The files into which the shell writes its pid to be limited.
     pub entrances: Vec<PathBuf>,
     bwrap: PathBuf,
@@ -58,10 +60,11 @@ impl<'a> Launch<'a> {
         };
         let group_dir = spec.mounts.iter().any(|m| m.guest == Path::new(GROUP_DIR));
         let cwd = if group_dir { GROUP_DIR } else { "/" };
-        let (limiter_prefix, entrances) = (Vec::new(), Vec::new());
+        let (outside, inside, entrances) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Launch {
             shell,
-            limiter_prefix,
+            outside,
+            inside,
             entrances,
             bwrap,
             setpriv,
@@ -94,7 +97,7 @@ impl<'a> Launch<'a> {
     }
 
     fn words(&self) -> Vec<OsString> {
-        let mut w = Words(self.limiter_prefix.iter().map(OsString::from).collect());
+        let mut w = Words(self.outside.iter().map(OsString::from).collect());
         w.add(&self.shell).all(["-c", SHELL_PART, "--setenv", LABEL_VARIABLE, self.label]);
         w.add(&self.options)
             .add(self.filter.as_deref().unwrap_or(Path::new("-")))
@@ -151,7 +154,7 @@ impl<'a> Launch<'a> {
         } else {
             w.all(["--unshare-user", "--disable-userns", "--args", "9"]);
         }
-        w.all(["--chdir", self.cwd, "--"]).all(self.argv);
+        w.all(["--chdir", self.cwd, "--"]).all(&self.inside).all(self.argv);
         w.0
     }
 }

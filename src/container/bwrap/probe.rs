@@ -151,6 +151,14 @@ fn judge(report: &str, nonce: &str, uid: u32) -> Result<(), String> {
 /// What bubblewrap said, and what to do about it. `read` gives a kernel setting.
 fn with_remedy(said: &str, read: impl Fn(&str) -> Option<String>) -> String {
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
+    // Only bubblewrap's own words are about the kernel; others are the guest's.
+    if !said.lines().any(|line| line.starts_with("bwrap:")) {
+        return if said.is_empty() {
+            "it failed without a word".to_owned()
+        } else {
+            said.to_owned()
+        };
+    }
     let remedy = if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "the kernel forbids user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1"
     } else if is("/proc/sys/user/max_user_namespaces", "0") {
@@ -163,7 +171,7 @@ fn with_remedy(said: &str, read: impl Fn(&str) -> Option<String>) -> String {
     } else {
         "see `man bwrap`"
     };
-    format!("{}; {remedy}", if said.is_empty() { "it failed without a word" } else { said })
+    format!("{said}; {remedy}")
 }
 
 fn unusable(reason: String) -> RuntimeError {
@@ -269,5 +277,6 @@ mod tests {
         );
         assert!(say("/.dockerenv", "").contains("this is a container"));
         assert!(say("/none", "").starts_with("bwrap: no; "));
+        assert_eq!(with_remedy("sh: cannot fork", |_| Some("0".to_owned())), "sh: cannot fork");
     }
 }
