@@ -29,7 +29,8 @@ pub fn write(
         return Ok(None);
     }
     let local = now.with_timezone(&timezone.parse::<Tz>().unwrap_or(Tz::UTC));
-    let mut text = format!("# Conversation\n\nArchived: {}\n\n---\n\n", local.format("%b %-d, %-I:%M %p"));
+    let mut text =
+        format!("# Conversation\n\nArchived: {}\n\n---\n\n", local.format("%b %-d, %-I:%M %p"));
     for (from_user, message) in messages {
         let speaker = if from_user { "User" } else { assistant };
         text.push_str(&format!("**{speaker}**: {}\n\n", cut(&message)));
@@ -71,9 +72,11 @@ fn read(transcript: impl io::Read) -> io::Result<Vec<(bool, String)>> {
         }
         let text = match &entry["message"]["content"] {
             Value::String(text) => text.clone(),
-            Value::Array(parts) => {
-                parts.iter().filter(|p| p["type"] == "text").filter_map(|p| p["text"].as_str()).collect()
-            }
+            Value::Array(parts) => parts
+                .iter()
+                .filter(|p| p["type"] == "text")
+                .filter_map(|p| p["text"].as_str())
+                .collect(),
             _ => String::new(),
         };
         if !text.trim().is_empty() {
@@ -114,7 +117,11 @@ mod tests {
     fn two_archives_of_one_minute_are_both_kept() {
         let dir = tempfile::tempdir().unwrap();
         let now = "2026-07-01T22:30:00Z".parse().unwrap();
-        let put = || write(&transcript(dir.path()), dir.path(), "Andy", "Europe/Berlin", now).unwrap().unwrap();
+        let put = || {
+            write(&transcript(dir.path()), dir.path(), "Andy", "Europe/Berlin", now)
+                .unwrap()
+                .unwrap()
+        };
         let (first, second) = (put(), put());
         assert!(first.ends_with("conversations/2026-07-01-conversation-0030.md"), "{first:?}");
         assert!(second.ends_with("conversations/2026-07-01-conversation-0030-2.md"), "{second:?}");

@@ -89,7 +89,7 @@ impl Book {
     /// The next turn that may go to the CLI now. In order, so that neither a task
     /// nor what came after it waits for ever: a task goes to an idle CLI, and
     /// nothing joins it.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn give(&mut self) -> Option<Next> {
         let turn = self.waiting.front()?;
         let task = turn.kind == TurnKind::Task;
         let idle = self.open.is_empty() && !self.running;
@@ -119,7 +119,12 @@ impl Book {
 
     /// A user line moved on. Returns the turn that is over without any result,
     /// and whether a turn to be stopped has just begun.
-    pub fn lifecycle(&mut self, uuid: &str, state: Lifecycle, now: Instant) -> (Option<TurnId>, bool) {
+    pub fn lifecycle(
+        &mut self,
+        uuid: &str,
+        state: Lifecycle,
+        now: Instant,
+    ) -> (Option<TurnId>, bool) {
         self.names = true;
         let Some(at) = self.open.iter().position(|o| o.uuid == uuid) else { return (None, false) };
         let open = &mut self.open[at];
@@ -147,7 +152,10 @@ impl Book {
         let mut over = Vec::new();
         match &end.named {
             Some(named) => {
-                let (ended, open) = self.open.drain(..).partition(|o| named.contains(&o.uuid) || o.completed.is_some());
+                let (ended, open) = self
+                    .open
+                    .drain(..)
+                    .partition(|o| named.contains(&o.uuid) || o.completed.is_some());
                 (over, self.open) = (ended, open);
             }
             None if self.names || end.self_started => {}
@@ -190,7 +198,9 @@ impl Book {
             return Stop::Removed;
         }
         let others = self.open.iter().any(|o| o.turn != turn && o.started);
-        let Some(open) = self.open.iter_mut().find(|o| o.turn == turn) else { return Stop::Unknown };
+        let Some(open) = self.open.iter_mut().find(|o| o.turn == turn) else {
+            return Stop::Unknown;
+        };
         open.interrupted = Some(now);
         if !open.started && others { Stop::TakeBack(open.uuid.clone()) } else { Stop::Interrupt }
     }

@@ -54,8 +54,12 @@ impl Cli {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(|| io::Error::other("no pid"))?;
-        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .ok_or_else(|| io::Error::other("no pid"))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(io::Error::other("the pipes are missing"));
         };
@@ -154,7 +158,11 @@ async fn read_frames(stdout: ChildStdout, frames: mpsc::Sender<Frame>) {
 
 /// Reads up to the end of the next line that could be a JSON object and is not
 /// longer than `max`; everything else is dropped as it comes. False at the end.
-async fn read_object<R: AsyncBufRead + Unpin>(reader: &mut R, line: &mut Vec<u8>, max: usize) -> io::Result<bool> {
+async fn read_object<R: AsyncBufRead + Unpin>(
+    reader: &mut R,
+    line: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<bool> {
     loop {
         line.clear();
         let mut keep = true;
@@ -217,7 +225,11 @@ mod tests {
     async fn only_objects_of_a_sane_length_are_read_however_they_are_split() {
         let text = "junk\n\n{\"a\":1}\n{\"long\":\"xxxxxxxxxxxxxxxxxxxxxx\"}\n  \n{\"b\":2}\nmore {junk}\n{\"c\":3}\n{\"cut";
         for capacity in [1, 2, 3, 7, 1000] {
-            assert_eq!(objects(text, 16, capacity).await, ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"], "{capacity}");
+            assert_eq!(
+                objects(text, 16, capacity).await,
+                ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"],
+                "{capacity}"
+            );
         }
     }
 }

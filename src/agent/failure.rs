@@ -40,12 +40,16 @@ impl Failure {
         let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
         match end.status {
             Some(status @ (401 | 403)) => return Failure::credential(Some(status)),
-            Some(402) => return Failure::lasting(format!("The model API wants payment (402): {said}")),
+            Some(402) => {
+                return Failure::lasting(format!("The model API wants payment (402): {said}"));
+            }
             Some(429) if has(&["credit balance"]) => {}
             Some(status @ (408 | 409 | 429)) => {
                 return Failure::retry(format!("The model API is busy ({status}): {said}"));
             }
-            Some(status @ 500..) => return Failure::retry(format!("The model API failed ({status}): {said}")),
+            Some(status @ 500..) => {
+                return Failure::retry(format!("The model API failed ({status}): {said}"));
+            }
             _ => {}
         }
         if has(&["credit balance", "billing"]) {
@@ -78,7 +82,13 @@ mod tests {
     use super::*;
 
     fn end(status: Option<u16>, text: &str) -> RunEnd {
-        RunEnd { is_error: true, subtype: "success".into(), status, text: text.into(), ..RunEnd::default() }
+        RunEnd {
+            is_error: true,
+            subtype: "success".into(),
+            status,
+            text: text.into(),
+            ..RunEnd::default()
+        }
     }
 
     #[test]
@@ -98,7 +108,12 @@ mod tests {
 
     #[test]
     fn what_passes_is_tried_again() {
-        for (status, text) in [(Some(429), "slow"), (Some(500), ""), (Some(529), "overloaded"), (None, "fetch failed")] {
+        for (status, text) in [
+            (Some(429), "slow"),
+            (Some(500), ""),
+            (Some(529), "overloaded"),
+            (None, "fetch failed"),
+        ] {
             assert!(Failure::of(&end(status, text)).retryable, "{status:?} {text}");
         }
     }

@@ -206,7 +206,8 @@ impl Line {
             ("control_request", _) => Frame::Ask { id: self.request_id?, request: self.request? },
             ("control_response", _) => {
                 let r = self.response?;
-                let result = if r.subtype == "error" { Err(words(&r.error)) } else { Ok(r.response) };
+                let result =
+                    if r.subtype == "error" { Err(words(&r.error)) } else { Ok(r.response) };
                 Frame::Answer { id: r.request_id, result }
             }
             ("system", Some("init")) => {
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn errors_are_joined_and_an_absent_is_error_follows_the_subtype() {
-        let Frame::Result(end) = parse(br#"{"type":"result","subtype":"error_during_execution","errors":["a",1]}"#)
+        let Frame::Result(end) =
+            parse(br#"{"type":"result","subtype":"error_during_execution","errors":["a",1]}"#)
         else {
             panic!("no result")
         };
@@ -277,21 +279,33 @@ mod tests {
     fn init_tells_how_our_server_is() {
         let line = br#"{"type":"system","subtype":"init","session_id":"s","mcp_servers":[{"name":"x","status":"failed"},
             {"name":"nanoclaw","status":"connected"}]}"#;
-        assert_eq!(parse(line), Frame::Init { session: "s".into(), tools: Some("connected".into()) });
+        assert_eq!(
+            parse(line),
+            Frame::Init { session: "s".into(), tools: Some("connected".into()) }
+        );
     }
 
     #[test]
     fn unknown_frames_and_rubbish_are_other() {
-        for line in ["", "x", "{", "[]", "{}", r#"{"type":"news"}"#, r#"{"type":"system","subtype":"init"}"#,
-            r#"{"type":"command_lifecycle","command_uuid":"u","state":"dreaming"}"#, r#"{"type":"result","uuid":7}"#]
-        {
+        for line in [
+            "",
+            "x",
+            "{",
+            "[]",
+            "{}",
+            r#"{"type":"news"}"#,
+            r#"{"type":"system","subtype":"init"}"#,
+            r#"{"type":"command_lifecycle","command_uuid":"u","state":"dreaming"}"#,
+            r#"{"type":"result","uuid":7}"#,
+        ] {
             assert_eq!(parse(line.as_bytes()), Frame::Other, "{line}");
         }
     }
 
     #[test]
     fn an_older_answer_without_inner_response_is_an_answer() {
-        let line = br#"{"type":"control_response","response":{"subtype":"success","request_id":"i1"}}"#;
+        let line =
+            br#"{"type":"control_response","response":{"subtype":"success","request_id":"i1"}}"#;
         assert_eq!(parse(line), Frame::Answer { id: "i1".into(), result: Ok(Value::Null) });
     }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::{ErrorData, ServerHandler, ServiceExt};
@@ -25,7 +25,9 @@ pub fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let server = Server {
-            socket: std::env::var_os(place::SOCKET).context("nanoclaw mcp is started by the agent, not by hand")?.into(),
+            socket: std::env::var_os(place::SOCKET)
+                .context("nanoclaw mcp is started by the agent, not by hand")?
+                .into(),
             session: std::env::var(processes::TAG).context("the session's tag is missing")?,
         };
         server.serve(rmcp::transport::io::stdio()).await?.waiting().await?;
@@ -102,7 +104,12 @@ fn tools() -> Vec<Tool> {
             }),
             &[],
         ),
-        tool("list_groups", "Lists the groups and chats that you may see, with their ids.", json!({}), &[]),
+        tool(
+            "list_groups",
+            "Lists the groups and chats that you may see, with their ids.",
+            json!({}),
+            &[],
+        ),
     ]
 }
 

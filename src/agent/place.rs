@@ -38,8 +38,15 @@ const DISALLOWED: &[&str] = &[
 ];
 
 /// The variables of our own environment that the CLI inherits; no other is.
-const INHERITED: &[&str] =
-    &["PATH", "HOME", "CLAUDE_CONFIG_DIR", "TZ", "LANG", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"];
+const INHERITED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "CLAUDE_CONFIG_DIR",
+    "TZ",
+    "LANG",
+    "ANTHROPIC_API_KEY",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+];
 
 /// The most of the global memory that goes into the system prompt, in bytes.
 const MEMORY: usize = 256 * 1024;
@@ -71,8 +78,9 @@ pub struct Launch {
 impl Place {
     /// Reads `NANOCLAW_ROOT` and `NANOCLAW_CLAUDE`.
     pub fn from_env() -> io::Result<Place> {
-        let claude = std::env::var_os("NANOCLAW_CLAUDE")
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "NANOCLAW_CLAUDE does not name the CLI"))?;
+        let claude = std::env::var_os("NANOCLAW_CLAUDE").ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "NANOCLAW_CLAUDE does not name the CLI")
+        })?;
         Ok(Place {
             root: std::env::var_os("NANOCLAW_ROOT").unwrap_or_default().into(),
             claude: claude.into(),
@@ -146,7 +154,13 @@ impl Place {
 
     /// The CLI's start for one session. `tag` marks the session's processes and
     /// calls; `port` is the relay's.
-    pub fn launch(&self, start: &Start, tag: &str, resume: Option<&str>, port: u16) -> io::Result<Launch> {
+    pub fn launch(
+        &self,
+        start: &Start,
+        tag: &str,
+        resume: Option<&str>,
+        port: u16,
+    ) -> io::Result<Launch> {
         let config = self.mcp_config(tag)?;
         let mut args: Vec<String> = [
             "-p",
@@ -170,14 +184,21 @@ impl Place {
         args.extend(start.model.as_ref().map(|m| format!("--model={m}")));
         args.extend(self.extra().into_iter().map(|d| format!("--add-dir={}", d.display())));
         args.extend(resume.map(|id| format!("--resume={id}")));
-        Ok(Launch { program: self.claude.clone(), args, env: self.environment(tag, port), cwd: self.group() })
+        Ok(Launch {
+            program: self.claude.clone(),
+            args,
+            env: self.environment(tag, port),
+            cwd: self.group(),
+        })
     }
 
     /// The whole environment of what runs for one session: the CLI and scripts.
     pub fn environment(&self, tag: &str, port: u16) -> Vec<(String, String)> {
         let here = format!("http://127.0.0.1:{port}");
-        let mut env: Vec<(String, String)> =
-            INHERITED.iter().filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
+        let mut env: Vec<(String, String)> = INHERITED
+            .iter()
+            .filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?)))
+            .collect();
         let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.to_owned()));
         set("ANTHROPIC_BASE_URL", &here);
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
@@ -211,7 +232,12 @@ impl Place {
             }),
         );
         let path = self.scratch().join(format!("mcp-{tag}.json"));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(json!({"mcpServers": servers}).to_string().as_bytes())?;
         Ok(path)
     }
@@ -219,7 +245,8 @@ impl Place {
     /// The directories mounted beside the group's.
     fn extra(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.at("/workspace/extra")).into_iter().flatten().flatten();
-        let mut found: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p: &PathBuf| Path::is_dir(p)).collect();
+        let mut found: Vec<PathBuf> =
+            entries.map(|e| e.path()).filter(|p: &PathBuf| Path::is_dir(p)).collect();
         found.sort();
         found
     }

@@ -107,12 +107,18 @@ fn below(root: i32, table: &[Process]) -> Vec<i32> {
     let mut family = HashSet::from([root]);
     loop {
         let before = family.len();
-        family.extend(table.iter().filter(|p| family.contains(&p.parent)).map(|p| p.pid).collect::<Vec<_>>());
+        family.extend(
+            table.iter().filter(|p| family.contains(&p.parent)).map(|p| p.pid).collect::<Vec<_>>(),
+        );
         if family.len() == before {
             break;
         }
     }
-    table.iter().filter(|p| p.pid != root && !p.zombie && family.contains(&p.pid)).map(|p| p.pid).collect()
+    table
+        .iter()
+        .filter(|p| p.pid != root && !p.zombie && family.contains(&p.pid))
+        .map(|p| p.pid)
+        .collect()
 }
 
 fn is_tagged(pid: i32, tag: &str) -> bool {

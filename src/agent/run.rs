@@ -17,7 +17,8 @@ use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
 
 use super::failure::Failure;
 use super::place::Place;
-use super::session::{self, Command, Kind, Shared};
+use super::session;
+use super::shared::{Command, Kind, Shared};
 use super::tools::Tools;
 use super::{processes, relay, script};
 use crate::ids::TurnId;
@@ -120,7 +121,11 @@ async fn next(inbox: &mut Inbox, nudge: &Notify, out: &mpsc::Sender<GuestRecord>
             Some(Ok(record)) => return record,
             Some(Err(bad)) => {
                 let _ = out
-                    .send(GuestRecord::Failed { turns: Vec::new(), error: bad.to_string(), retryable: false })
+                    .send(GuestRecord::Failed {
+                        turns: Vec::new(),
+                        error: bad.to_string(),
+                        retryable: false,
+                    })
                     .await;
             }
             None => {
@@ -147,7 +152,9 @@ async fn serve(
             }
             .await;
             match opened {
-                Ok((port, tools)) => Guest::new(Rc::new(Shared { place, start, port, tools, out: out.clone() })),
+                Ok((port, tools)) => {
+                    Guest::new(Rc::new(Shared { place, start, port, tools, out: out.clone() }))
+                }
                 Err(e) => return give_up(out, format!("The guest cannot start: {e}")).await,
             }
         }
@@ -175,7 +182,11 @@ async fn serve(
 async fn give_up(out: &mpsc::Sender<GuestRecord>, error: String) -> Result<(), Failure> {
     let failure = Failure::retry(error);
     let _ = out
-        .send(GuestRecord::Failed { turns: Vec::new(), error: failure.error.clone(), retryable: failure.retryable })
+        .send(GuestRecord::Failed {
+            turns: Vec::new(),
+            error: failure.error.clone(),
+            retryable: failure.retryable,
+        })
         .await;
     Err(failure)
 }
@@ -195,11 +206,18 @@ impl Guest {
     fn new(shared: Rc<Shared>) -> Guest {
         let (group, commands) = mpsc::unbounded_channel();
         let session = spawn_local(session::run(Rc::clone(&shared), Kind::Group, commands));
-        Guest { shared, group, session, asides: JoinSet::new(), interrupts: HashMap::new(), closing: false }
+        Guest {
+            shared,
+            group,
+            session,
+            asides: JoinSet::new(),
+            interrupts: HashMap::new(),
+            closing: false,
+        }
     }
 
-    /// A session that does not listen any more ends its turns itself, so nothing
-    /// is lost where a command does not arrive.
+    /// A group session that does not listen any more is about to end the guest;
+    /// the host then finds every turn that we have not ended.
     fn obey(&mut self, record: HostRecord) {
         match record {
             HostRecord::Start(_) => eprintln!("[agent] a second start was ignored"),
@@ -217,7 +235,11 @@ impl Guest {
                 });
             }
             HostRecord::Reply { request, ok, result, error } => {
-                let outcome = if ok { Ok(result.unwrap_or_default()) } else { Err(error.unwrap_or_default()) };
+                let outcome = if ok {
+                    Ok(result.unwrap_or_default())
+                } else {
+                    Err(error.unwrap_or_default())
+                };
                 self.shared.tools.reply(&request, outcome);
             }
             HostRecord::Interrupt { turn } => {
@@ -284,7 +306,9 @@ async fn aside(
     if turn.session == Session::Group {
         let id = turn.turn;
         if group.send(Command::Turn(turn)).is_err() {
-            shared.fail(vec![id], Failure::retry("The agent's CLI ended before this turn began.")).await;
+            shared
+                .fail(vec![id], Failure::retry("The agent's CLI ended before this turn began."))
+                .await;
         }
         return;
     }

@@ -54,7 +54,12 @@ struct Answer {
 /// Runs `script` in `cwd` and returns the prompt to wake the model with: the
 /// whole of `prompt`, preceded by the script's data. `env` is its whole environment;
 /// the session tag in it marks its processes, which end with it.
-pub async fn run(script: &str, prompt: &str, cwd: &Path, env: &[(String, String)]) -> Result<String, Asleep> {
+pub async fn run(
+    script: &str,
+    prompt: &str,
+    cwd: &Path,
+    env: &[(String, String)],
+) -> Result<String, Asleep> {
     let mut child = Command::new("bash")
         .arg("-c")
         .arg(script)
@@ -67,7 +72,10 @@ pub async fn run(script: &str, prompt: &str, cwd: &Path, env: &[(String, String)
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(|| io::Error::other("no pid"))?;
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .ok_or_else(|| io::Error::other("no pid"))?;
     let tag = env.iter().find(|(name, _)| name == processes::TAG).map_or("", |(_, tag)| tag);
     let _kept = WaitedFor::new(pid);
     let mut output = Vec::new();
@@ -95,7 +103,9 @@ fn wake(output: &str, prompt: &str) -> Result<String, Asleep> {
         return Err(Asleep::Said);
     }
     let data = serde_json::to_string_pretty(&answer.data).map_err(|_| Asleep::NoAnswer)?;
-    Ok(format!("[SCHEDULED TASK]\n\nThe task's script ran first and found:\n{data}\n\nInstructions:\n{prompt}"))
+    Ok(format!(
+        "[SCHEDULED TASK]\n\nThe task's script ran first and found:\n{data}\n\nInstructions:\n{prompt}"
+    ))
 }
 
 #[cfg(test)]
@@ -105,8 +115,13 @@ mod tests {
 
     #[test]
     fn the_model_wakes_with_the_data_and_the_whole_prompt() {
-        let prompt = wake("noise\n{\"wakeAgent\":true,\"data\":{\"n\":3}}\n\n", "do it\nnow").unwrap();
-        assert!(prompt.starts_with("[SCHEDULED TASK]") && prompt.contains("\"n\": 3") && prompt.ends_with("do it\nnow"));
+        let prompt =
+            wake("noise\n{\"wakeAgent\":true,\"data\":{\"n\":3}}\n\n", "do it\nnow").unwrap();
+        assert!(
+            prompt.starts_with("[SCHEDULED TASK]")
+                && prompt.contains("\"n\": 3")
+                && prompt.ends_with("do it\nnow")
+        );
     }
 
     #[test]
@@ -125,9 +140,14 @@ mod tests {
             vec![("PATH".to_owned(), path), (processes::TAG.to_owned(), tag.to_owned())]
         };
         let go = async |script: &str, tag: &str| run(script, "p", dir.path(), &env(tag)).await;
-        let woken = go("touch here; echo '{\"wakeAgent\":true,\"data\":\"'$PWD'\"}'", "script-1").await.unwrap();
+        let woken = go("touch here; echo '{\"wakeAgent\":true,\"data\":\"'$PWD'\"}'", "script-1")
+            .await
+            .unwrap();
         assert!(dir.path().join("here").exists() && woken.contains(dir.path().to_str().unwrap()));
-        assert!(matches!(go("echo '{\"wakeAgent\":true}'; exit 3", "script-2").await, Err(Asleep::Failed(_))));
+        assert!(matches!(
+            go("echo '{\"wakeAgent\":true}'; exit 3", "script-2").await,
+            Err(Asleep::Failed(_))
+        ));
         assert!(matches!(go("yes", "script-3").await, Err(Asleep::TooMuch)));
     }
 }

@@ -17,10 +17,9 @@ use super::book::{Book, Ended, Next, Stop};
 use super::cli::Cli;
 use super::failure::{Failure, plain};
 use super::frames::{self, Frame, RunEnd};
-use super::place::Place;
-use super::tools::Tools;
+use super::shared::{Command, Kind, Shared};
 use crate::ids::TurnId;
-use crate::ipc::record::{GuestRecord, Start, Turn};
+use crate::ipc::record::GuestRecord;
 
 /// How long the CLI may take to answer `initialize`.
 const START: Duration = Duration::from_secs(60);
@@ -33,65 +32,6 @@ const INITIALIZE: &str = "initialize";
 /// Put before the first prompt when the session could not be resumed.
 const FORGOTTEN: &str = "[Note: the earlier conversation could not be resumed, so you do not remember it. Your files \
                          are as you left them, and read_history gives older messages.]\n\n";
-
-/// What all sessions of a guest share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Where things are.
-    pub place: Place,
-    /// What the host told at the start.
-    pub start: Start,
-    /// The relay's port.
-    pub port: u16,
-    /// The tool calls.
-    pub tools: Rc<Tools>,
-    /// Records for the host.
-    pub out: mpsc::Sender<GuestRecord>,
-}
-
-impl Shared {
-    /// Tells the host. When nobody writes any more the guest is on its way out.
-    pub async fn tell(&self, record: GuestRecord) {
-        let _ = self.out.send(record).await;
-    }
-
-    /// Tells the host that `turns` failed.
-    pub async fn fail(&self, turns: Vec<TurnId>, failure: Failure) {
-        self.tell(GuestRecord::Failed { turns, error: failure.error, retryable: failure.retryable }).await;
-    }
-}
-
-/// Whose conversation it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The group's own.
-    Group,
-    /// One task's, forgotten afterwards.
-    Isolated(TurnId),
-}
-
-impl Kind {
-    /// What marks its processes and calls.
-    pub fn tag(&self) -> String {
-        match self {
-            Kind::Group => "group".into(),
-            Kind::Isolated(turn) => format!("task-{turn}"),
-        }
-    }
-}
-
-/// What a session is told by the guest's main loop.
-#[derive(Debug)]
-pub enum Command {
-    /// A turn to work on.
-    Turn(Turn),
-    /// Stop working on a turn of this session, if it has it.
-    Interrupt(TurnId),
-    /// End when no turn is open.
-    Close,
-    /// End now, for this reason.
-    Abort(Failure),
-}
 
 /// Runs a session to its end. An error has been told to the host already.
 pub async fn run(
@@ -132,7 +72,8 @@ pub async fn run(
 
 /// Starts the CLI and says the first word.
 fn open(shared: &Shared, tag: &str, resume: Option<&str>) -> Result<Cli, Failure> {
-    let cannot = |e: std::io::Error| Failure::retry(format!("The agent's CLI cannot be started: {e}"));
+    let cannot =
+        |e: std::io::Error| Failure::retry(format!("The agent's CLI cannot be started: {e}"));
     let launch = shared.place.launch(&shared.start, tag, resume, shared.port).map_err(cannot)?;
     let cli = Cli::spawn(&launch, tag).map_err(cannot)?;
     cli.send(frames::initialize(INITIALIZE, &shared.place.system_prompt(&shared.start)));
@@ -179,7 +120,10 @@ impl<'a> Session<'a> {
     }
 
     /// Until it may be closed.
-    async fn work(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Result<(), Failure> {
+    async fn work(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Result<(), Failure> {
         loop {
             self.give().await;
             if self.closing && self.book.is_empty() {
@@ -200,7 +144,7 @@ impl<'a> Session<'a> {
     /// Gives the CLI what it may have now.
     async fn give(&mut self) {
         while self.starting.is_none()
-            && let Some(next) = self.book.next()
+            && let Some(next) = self.book.give()
         {
             match next {
                 Next::Known(turn) => self.done(vec![turn], None).await,
@@ -242,7 +186,10 @@ impl<'a> Session<'a> {
                 // is that it did not fail.
                 if !matches!(tools.as_deref(), Some("connected" | "pending")) {
                     let how = tools.unwrap_or_else(|| "absent".into());
-                    return Err(Failure::retry(format!("The agent's own tools did not start ({}).", plain(&how, 80))));
+                    return Err(Failure::retry(format!(
+                        "The agent's own tools did not start ({}).",
+                        plain(&how, 80)
+                    )));
                 }
                 self.learn(session).await;
             }
@@ -252,7 +199,9 @@ impl<'a> Session<'a> {
                 let stopped = self.book.is_stopped(&uuid);
                 let (over, stop_now) = self.book.lifecycle(&uuid, state, Instant::now());
                 match over {
-                    Some(turn) if stopped => self.shared.fail(vec![turn], Failure::interrupted()).await,
+                    Some(turn) if stopped => {
+                        self.shared.fail(vec![turn], Failure::interrupted()).await
+                    }
                     Some(turn) => self.done(vec![turn], None).await,
                     None if stop_now => self.control(json!({"subtype": "interrupt"})),
                     None => {}
@@ -275,7 +224,11 @@ impl<'a> Session<'a> {
             }
             Frame::Task(id, begins) if !self.lists => {
                 let mut tasks = self.background.clone();
-                if begins { tasks.insert(id) } else { tasks.remove(&id) };
+                if begins {
+                    tasks.insert(id)
+                } else {
+                    tasks.remove(&id)
+                };
                 self.set_background(tasks).await;
             }
             Frame::Task(..) => {}
@@ -285,7 +238,9 @@ impl<'a> Session<'a> {
     }
 
     async fn started(&mut self, answer: Result<Value, String>) -> Result<(), Failure> {
-        let answer = answer.map_err(|e| Failure::retry(format!("The agent's CLI refused to start: {}", plain(&e, 300))))?;
+        let answer = answer.map_err(|e| {
+            Failure::retry(format!("The agent's CLI refused to start: {}", plain(&e, 300)))
+        })?;
         self.starting = None;
         if *self.kind == Kind::Group {
             let version = answer["claude_code_version"].as_str().unwrap_or("unknown").to_owned();
@@ -327,7 +282,9 @@ impl<'a> Session<'a> {
             }
             Ended::Turns { turns, .. } => self.done(turns, Some(end.text)).await,
             // An error of a run that nobody asked for is nobody's answer.
-            Ended::SelfStarted if !end.is_error && !end.text.trim().is_empty() && *self.kind == Kind::Group => {
+            Ended::SelfStarted
+                if !end.is_error && !end.text.trim().is_empty() && *self.kind == Kind::Group =>
+            {
                 self.shared.tell(GuestRecord::Text { uuid: end.uuid, text: end.text }).await;
             }
             Ended::SelfStarted | Ended::Nothing => {}
@@ -353,17 +310,22 @@ impl<'a> Session<'a> {
     /// Answers the CLI. It waits for each answer, so an unknown question gets a
     /// no at once.
     fn ask(&mut self, id: String, request: &Value) {
-        let archive = request["subtype"] == "hook_callback" && request["input"]["hook_event_name"] == "PreCompact";
+        let archive = request["subtype"] == "hook_callback"
+            && request["input"]["hook_event_name"] == "PreCompact";
         if !archive {
             self.cli.send(frames::answer(&id, Err("not supported")));
             return;
         }
-        let transcript = request["input"]["transcript_path"].as_str().unwrap_or_default().to_owned();
+        let transcript =
+            request["input"]["transcript_path"].as_str().unwrap_or_default().to_owned();
         let group = self.shared.place.group();
-        let (name, zone) = (self.shared.start.assistant_name.clone(), self.shared.start.timezone.clone());
+        let (name, zone) =
+            (self.shared.start.assistant_name.clone(), self.shared.start.timezone.clone());
         let Some(sender) = self.cli.sender() else { return };
         tokio::task::spawn_blocking(move || {
-            if let Err(e) = archive::write(transcript.as_ref(), &group, &name, &zone, chrono::Utc::now()) {
+            if let Err(e) =
+                archive::write(transcript.as_ref(), &group, &name, &zone, chrono::Utc::now())
+            {
                 eprintln!("[agent] the conversation was not archived: {e}");
             }
             let _ = sender.send(frames::answer(&id, Ok(json!({}))));
@@ -378,7 +340,10 @@ impl<'a> Session<'a> {
     async fn tick(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         if self.starting.is_some_and(|since| now.duration_since(since) >= START) {
-            return Err(Failure::retry(format!("The agent's CLI did not start within {} s.", START.as_secs())));
+            return Err(Failure::retry(format!(
+                "The agent's CLI did not start within {} s.",
+                START.as_secs()
+            )));
         }
         if self.book.is_stuck(now, PATIENCE) {
             return Err(Failure::retry("The agent did not react to an interrupt and was stopped."));
@@ -394,7 +359,8 @@ impl<'a> Session<'a> {
     async fn died(&mut self) -> Failure {
         let (status, tail) = self.cli.post_mortem().await;
         let how = status.map_or_else(|| "it closed its output".to_owned(), |s| s.to_string());
-        let said = if tail.trim().is_empty() { String::new() } else { format!(": {}", plain(&tail, 300)) };
+        let said =
+            if tail.trim().is_empty() { String::new() } else { format!(": {}", plain(&tail, 300)) };
         Failure::retry(format!("The agent's CLI ended unexpectedly ({how}){said}"))
     }
 }

@@ -114,11 +114,18 @@ impl Tools {
 
     async fn ask(&self, call: Call, patience: Duration) -> Outcome {
         let turn = self.turns.borrow().get(&call.session).copied();
-        let Some(turn) = turn else { return Err("There is no turn that this call could belong to.".into()) };
+        let Some(turn) = turn else {
+            return Err("There is no turn that this call could belong to.".into());
+        };
         let id = format!("{}-{}", self.incarnation, self.next.replace(self.next.get() + 1));
         let (caller, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(id.clone(), caller);
-        let request = GuestRecord::Request { id: id.clone(), turn, tool: call.tool, arguments: call.arguments };
+        let request = GuestRecord::Request {
+            id: id.clone(),
+            turn,
+            tool: call.tool,
+            arguments: call.arguments,
+        };
         let outcome = tokio::time::timeout(patience, async {
             // A closed channel drops the caller's end too; both are the same.
             let _ = self.out.send(request).await;
@@ -128,7 +135,8 @@ impl Tools {
             Ok(Ok(outcome)) => outcome,
             _ => {
                 self.waiting.borrow_mut().remove(&id);
-                Err("The host has not answered: the outcome is unknown. Look before you retry.".into())
+                Err("The host has not answered: the outcome is unknown. Look before you retry."
+                    .into())
             }
         }
     }
@@ -170,12 +178,19 @@ mod tests {
                 let host = async {
                     let mut asked = Vec::new();
                     while asked.len() < 2 {
-                        let Some(GuestRecord::Request { id, turn, tool, .. }) = records.recv().await else { panic!() };
+                        let Some(GuestRecord::Request { id, turn, tool, .. }) =
+                            records.recv().await
+                        else {
+                            panic!()
+                        };
                         asked.push((id, turn, tool));
                     }
                     // Answered in the other order than asked.
                     for (id, turn, tool) in asked.iter().rev() {
-                        tools.reply(id, if tool == "a" { Ok(json!(turn)) } else { Err(format!("no {turn}")) });
+                        tools.reply(
+                            id,
+                            if tool == "a" { Ok(json!(turn)) } else { Err(format!("no {turn}")) },
+                        );
                     }
                     asked
                 };

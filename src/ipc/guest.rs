@@ -129,7 +129,9 @@ fn fit(mut record: GuestRecord) -> io::Result<Vec<u8>> {
             GuestRecord::Done { text: Some(text), .. } => text,
             GuestRecord::Failed { error, .. } => error,
             GuestRecord::Text { text, .. } => text,
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "the record is too large")),
+            _ => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the record is too large"));
+            }
         };
         // Escapes make JSON longer than its text; cutting in proportion gets
         // below the limit in a few rounds whatever the text holds.
@@ -162,8 +164,10 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_to_a_record_that_the_host_accepts_and_says_so() {
-        for text in ["ä".repeat(3 * MAX_RECORD), "\u{1}".repeat(MAX_RECORD), "x".repeat(MAX_RECORD)] {
-            let bytes = fit(GuestRecord::Done { turns: vec![TurnId(1)], text: Some(text) }).unwrap();
+        for text in ["ä".repeat(3 * MAX_RECORD), "\u{1}".repeat(MAX_RECORD), "x".repeat(MAX_RECORD)]
+        {
+            let bytes =
+                fit(GuestRecord::Done { turns: vec![TurnId(1)], text: Some(text) }).unwrap();
             assert!(bytes.len() <= MAX_RECORD && bytes.len() > MAX_RECORD / 2, "{}", bytes.len());
             let back: GuestRecord = serde_json::from_slice(&bytes).unwrap();
             assert!(matches!(back, GuestRecord::Done { text: Some(t), .. } if t.ends_with(CUT)));
@@ -178,7 +182,10 @@ mod tests {
             outbox.write(GuestRecord::State { background: 0 }).await.unwrap();
         }
         let late = outbox.write(GuestRecord::State { background: 1 });
-        assert!(tokio::time::timeout(Duration::from_millis(200), late).await.is_err(), "it did not wait");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(200), late).await.is_err(),
+            "it did not wait"
+        );
         fs::remove_file(dir.path().join(file_name(1))).unwrap();
         outbox.write(GuestRecord::State { background: 1 }).await.unwrap();
         assert!(dir.path().join(file_name(WAIT_AT as u64 + 1)).exists());

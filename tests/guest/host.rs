@@ -26,7 +26,13 @@ pub struct Guest {
 /// The directories of a guest, before it is started.
 pub fn room() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for path in ["workspace/ipc/in", "workspace/ipc/out", "workspace/group", "workspace/global", "workspace/extra"] {
+    for path in [
+        "workspace/ipc/in",
+        "workspace/ipc/out",
+        "workspace/group",
+        "workspace/global",
+        "workspace/extra",
+    ] {
         fs::create_dir_all(dir.path().join(path)).unwrap();
     }
     for path in ["run/nanoclaw", "tmp", "home/node/.claude"] {
@@ -142,7 +148,9 @@ impl Guest {
     pub fn end(&mut self) -> (Vec<TurnId>, Result<Option<String>, (String, bool)>) {
         self.wait_for("the end of a turn", |record| match record.clone() {
             GuestRecord::Done { turns, text } => Some((turns, Ok(text))),
-            GuestRecord::Failed { turns, error, retryable } => Some((turns, Err((error, retryable)))),
+            GuestRecord::Failed { turns, error, retryable } => {
+                Some((turns, Err((error, retryable))))
+            }
             _ => None,
         })
     }
@@ -236,7 +244,19 @@ pub fn stand_in() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", "claude"]).status().unwrap();
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--example", "claude"]);
+            // What cargo tells a test would make it build the crates anew that
+            // look at these variables.
+            let told = |name: &str| {
+                name.starts_with("CARGO_")
+                    && !name.starts_with("CARGO_TARGET")
+                    && name != "CARGO_HOME"
+            };
+            for (name, _) in std::env::vars().filter(|(name, _)| told(name)) {
+                cargo.env_remove(name);
+            }
+            let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
             assert!(built.success());
             Path::new(env!("CARGO_BIN_EXE_nanoclaw")).parent().unwrap().join("examples/claude")
         })

@@ -58,7 +58,10 @@ fn serve(stream: UnixStream, log: &Log) -> Option<()> {
             }
             _ => (404, "application/json", "{}".into()),
         };
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", text.len());
+        let head = format!(
+            "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
         writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(text.as_bytes())).ok()?;
     }
 }
@@ -67,13 +70,19 @@ fn reply(body: &Value) -> (u16, &'static str, String) {
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
     let asked = messages.iter().rposition(|m| m["role"] == "assistant").map_or(0, |at| at + 1);
     let text = texts(&messages[asked..]);
-    let result = messages[asked..].iter().flat_map(|m| m["content"].as_array().into_iter().flatten());
-    let result = result.filter(|p| p["type"] == "tool_result").map(|p| texts_of(&p["content"])).collect::<String>();
+    let result =
+        messages[asked..].iter().flat_map(|m| m["content"].as_array().into_iter().flatten());
+    let result = result
+        .filter(|p| p["type"] == "tool_result")
+        .map(|p| texts_of(&p["content"]))
+        .collect::<String>();
     if let Some(status) = between(&text, "STATUS", " END").and_then(|s| s.parse().ok()) {
-        let error = json!({"type": "error", "error": {"type": "scripted_error", "message": "scripted"}});
+        let error =
+            json!({"type": "error", "error": {"type": "scripted_error", "message": "scripted"}});
         return (status, "application/json", error.to_string());
     }
-    let (block, delta, stop) = match between(&text, "TOOL ", " END").and_then(|c| c.split_once(' ')) {
+    let (block, delta, stop) = match between(&text, "TOOL ", " END").and_then(|c| c.split_once(' '))
+    {
         Some((name, input)) if result.is_empty() => (
             json!({"type": "tool_use", "id": format!("toolu_{}", messages.len()), "name": name, "input": {}}),
             json!({"type": "input_json_delta", "partial_json": input}),
@@ -81,7 +90,11 @@ fn reply(body: &Value) -> (u16, &'static str, String) {
         ),
         _ => {
             let said = if result.is_empty() { "ok".to_owned() } else { format!("after: {result}") };
-            (json!({"type": "text", "text": ""}), json!({"type": "text_delta", "text": said}), "end_turn")
+            (
+                json!({"type": "text", "text": ""}),
+                json!({"type": "text_delta", "text": said}),
+                "end_turn",
+            )
         }
     };
     let message = json!({"id": format!("msg_{}", messages.len()), "type": "message", "role": "assistant",
@@ -94,7 +107,9 @@ fn reply(body: &Value) -> (u16, &'static str, String) {
         json!({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 3}}),
         json!({"type": "message_stop"}),
     ];
-    let lines = events.iter().map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default()));
+    let lines = events
+        .iter()
+        .map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default()));
     (200, "text/event-stream", lines.collect())
 }
 

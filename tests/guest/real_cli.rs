@@ -1,5 +1,4 @@
 //! The guest with the real Claude Code CLI and a scripted model.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,7 +27,10 @@ struct Bench {
 /// A room with a model, or none where there is no CLI.
 fn bench(test: &str) -> Option<Bench> {
     let Some(cli) = std::env::var_os("NANOCLAW_CLAUDE") else {
-        assert!(std::env::var_os("CI").is_none(), "{test}: NANOCLAW_CLAUDE does not name the Claude Code CLI");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{test}: NANOCLAW_CLAUDE does not name the Claude Code CLI"
+        );
         eprintln!("skipped: {test}: NANOCLAW_CLAUDE does not name the Claude Code CLI");
         return None;
     };
@@ -56,7 +58,10 @@ fn two_turns_share_a_session_and_a_resumed_one_remembers() {
     fs::write(dir.path().join("workspace/global/CLAUDE.md"), "The house rule is BLUE.").unwrap();
     fs::write(dir.path().join("workspace/group/CLAUDE.md"), "The group likes CHESS.").unwrap();
     let mut g = Guest::start(dir, &cli, None);
-    g.wait_for("ready", |r| matches!(r, GuestRecord::Ready { cli_version } if cli_version.starts_with("2.")).then_some(()));
+    g.wait_for("ready", |r| {
+        matches!(r, GuestRecord::Ready { cli_version } if cli_version.starts_with("2."))
+            .then_some(())
+    });
     g.turn(1, "my cat is TOM");
     let session = g.session();
     assert_eq!(g.answer(), (ids(&[1]), ok()));
@@ -75,7 +80,10 @@ fn two_turns_share_a_session_and_a_resumed_one_remembers() {
     assert_eq!(g.answer(), (ids(&[3]), ok()));
     assert!(conversation(&log).contains("TOM"), "it forgot");
     let system = last(&log)["system"].to_string();
-    assert!(system.contains("GREEN") && !system.contains("BLUE"), "the changed memory did not reach the model");
+    assert!(
+        system.contains("GREEN") && !system.contains("BLUE"),
+        "the changed memory did not reach the model"
+    );
 
     g.turn(1, "my cat is TOM");
     assert_eq!(g.answer(), (ids(&[1]), None), "a known uuid is dropped");
@@ -142,14 +150,28 @@ fn the_model_calls_our_tools_and_has_none_that_compete() {
         }
         _ => None,
     });
-    g.send(HostRecord::Reply { request: id, ok: true, result: Some(json!("sent to the chat")), error: None });
+    g.send(HostRecord::Reply {
+        request: id,
+        ok: true,
+        result: Some(json!("sent to the chat")),
+        error: None,
+    });
     assert_eq!(g.answer(), (ids(&[1]), Some("after: sent to the chat".into())));
     let request = last(&log);
-    let names: Vec<&str> = request["tools"].as_array().unwrap().iter().filter_map(|t| t["name"].as_str()).collect();
+    let names: Vec<&str> =
+        request["tools"].as_array().unwrap().iter().filter_map(|t| t["name"].as_str()).collect();
     for tool in ["Bash", "Read"] {
         assert!(names.contains(&tool), "{tool} is missing in {names:?}");
     }
-    for tool in ["CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Workflow", "EnterWorktree", "ExitWorktree"] {
+    for tool in [
+        "CronCreate",
+        "CronDelete",
+        "CronList",
+        "ScheduleWakeup",
+        "Workflow",
+        "EnterWorktree",
+        "ExitWorktree",
+    ] {
         assert!(!names.contains(&tool), "{tool} in {names:?}");
     }
     g.close();
@@ -164,7 +186,11 @@ fn compaction_is_an_empty_answer_and_leaves_an_archive() {
     g.turn(2, "/compact");
     assert_eq!(g.answer(), (ids(&[2]), None));
     let dir = g.close();
-    let archive = fs::read_dir(dir.path().join("workspace/group/conversations")).unwrap().next().unwrap().unwrap();
+    let archive = fs::read_dir(dir.path().join("workspace/group/conversations"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     let text = fs::read_to_string(archive.path()).unwrap();
     assert!(text.contains("**User**: my cat is TOM") && text.contains("**Andy**: ok"), "{text}");
 }
@@ -186,7 +212,8 @@ fn an_interrupt_ends_the_run_and_spares_what_waits_behind_it() {
     assert_eq!(g.failure(), (ids(&[2]), "interrupted".into(), true));
     g.send(HostRecord::Interrupt { turn: TurnId(1) });
     assert_eq!(g.failure(), (ids(&[1]), "interrupted".into(), true));
-    assert_eq!(g.answer(), (ids(&[3]), ok()));
+    assert_eq!(g.answer().0, ids(&[3]));
+    assert!(conversation(&log).contains("and this"));
     assert!(!conversation(&log).contains("taken back"));
     g.close();
 }
@@ -203,5 +230,25 @@ fn an_isolated_task_shares_nothing_with_the_group() {
     g.send(HostRecord::Turn(task));
     assert_eq!(g.answer(), (ids(&[2]), ok()));
     assert!(conversation(&log).contains("a task") && !conversation(&log).contains("TOM"));
+    g.close();
+}
+
+#[test]
+fn the_end_of_background_work_is_told_as_a_text() {
+    let Some(Bench { cli, dir, log: _log, _one }) = bench("background") else { return };
+    let mut g = Guest::start(dir, &cli, None);
+    g.turn(1, "TOOL Bash {\"command\":\"perl -e 'sleep 2'\",\"run_in_background\":true} END");
+    assert_eq!(g.answer().0, ids(&[1]));
+    g.wait_for("a text", |r| {
+        matches!(r, GuestRecord::Text { uuid, .. } if !uuid.is_empty()).then_some(())
+    });
+    let states: Vec<u32> = g
+        .told
+        .iter()
+        .filter_map(|r| {
+            if let GuestRecord::State { background } = r { Some(*background) } else { None }
+        })
+        .collect();
+    assert_eq!(states, [1, 0]);
     g.close();
 }

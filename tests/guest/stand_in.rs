@@ -1,16 +1,14 @@
 //! Every way in which a turn can end, with the stand-in.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nanoclaw::ids::TurnId;
 use nanoclaw::ipc::record::{GuestRecord, HostRecord, Session, TurnKind};
 use serde_json::json;
 
-use super::host::{Guest, ids, room, stand_in, stand_in_with, turn};
+use super::host::{Guest, ids, room, stand_in, turn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,10 +23,14 @@ fn seen(text: &str) -> Option<String> {
 #[test]
 fn a_turn_is_answered_and_the_guest_closes_without_a_trace() {
     let mut g = guest();
-    g.wait_for("ready", |r| matches!(r, GuestRecord::Ready { cli_version } if cli_version.contains("stand-in")).then_some(()));
+    g.wait_for("ready", |r| {
+        matches!(r, GuestRecord::Ready { cli_version } if cli_version.contains("stand-in"))
+            .then_some(())
+    });
     g.turn(1, "<messages>\n<message sender=\"Ann\" time=\"now\">a &lt; b</message>\n<message sender=\"B\">c</message></messages>");
     assert_eq!(g.answer(), (ids(&[1]), seen("a < b | c")));
-    let session = g.told.iter().filter(|r| matches!(r, GuestRecord::Session { turn: TurnId(1), .. })).count();
+    let session =
+        g.told.iter().filter(|r| matches!(r, GuestRecord::Session { turn: TurnId(1), .. })).count();
     assert_eq!(session, 1);
     g.turn(2, "again");
     assert_eq!(g.answer(), (ids(&[2]), seen("again")));
@@ -51,110 +53,6 @@ fn an_empty_answer_is_told_as_nothing_to_say() {
     g.turn(1, "silent");
     assert_eq!(g.answer(), (ids(&[1]), None));
     g.close();
-}
-
-#[test]
-fn a_model_error_is_a_failure_and_the_session_goes_on() {
-    let mut g = guest();
-    for (n, status, retry) in [(1, 529, true), (2, 400, false), (3, 401, false), (4, 429, true)] {
-        g.turn(n, &format!("error:{status}"));
-        let (turns, error, retryable) = g.failure();
-        assert_eq!((turns, retryable), (ids(&[n]), retry), "{error}");
-        assert!(error.contains(&status.to_string()), "{error}");
-    }
-    g.turn(5, "say:alive");
-    assert_eq!(g.answer(), (ids(&[5]), Some("alive".into())));
-    g.close();
-}
-
-#[test]
-fn a_refused_credential_is_told_within_a_second() {
-    let mut g = guest();
-    g.turn(1, "say:warm");
-    g.answer();
-    let asked = Instant::now();
-    g.turn(2, "retry401");
-    let (turns, error, retryable) = g.failure();
-    assert!(asked.elapsed() < SECOND, "{:?}", asked.elapsed());
-    assert_eq!((turns, retryable), (ids(&[2]), false));
-    assert!(error.contains("credential"), "{error}");
-    g.turn(3, "say:after");
-    assert_eq!(g.answer(), (ids(&[3]), Some("after".into())), "the interrupted run must not end turn 3");
-    g.close();
-}
-
-#[test]
-fn a_crash_fails_the_open_turns_with_its_reason_and_ends_the_guest() {
-    let mut g = guest();
-    g.turn(1, "crash");
-    let (turns, error, retryable) = g.failure();
-    assert_eq!((turns, retryable), (ids(&[1]), true));
-    assert!(error.contains("told to crash") && error.contains("101"), "{error}");
-    assert!(!g.exit(10 * SECOND).success());
-}
-
-#[test]
-fn a_cli_that_cannot_start_is_told_even_without_a_turn() {
-    let dir = room();
-    let cli = stand_in_with(&dir, "STANDIN_START=crash");
-    let mut g = Guest::start(dir, &cli, None);
-    let (turns, error, retryable) = g.failure();
-    assert_eq!((turns, retryable), (vec![], true));
-    assert!(error.contains("told to crash at the start"), "{error}");
-    assert!(!g.exit(10 * SECOND).success());
-
-    let mut g = Guest::start(room(), Path::new("/nowhere/claude"), None);
-    let (_, error, _) = g.failure();
-    assert!(error.contains("cannot be started"), "{error}");
-    assert!(!g.exit(10 * SECOND).success());
-}
-
-#[test]
-fn a_slow_start_loses_nothing() {
-    let dir = room();
-    let cli = stand_in_with(&dir, "STANDIN_START=slow:1500");
-    let mut g = Guest::start(dir, &cli, None);
-    g.turn(1, "early");
-    assert_eq!(g.answer(), (ids(&[1]), seen("early")));
-    g.close();
-}
-
-#[test]
-fn without_our_tools_a_turn_fails_loudly() {
-    let dir = room();
-    let cli = stand_in_with(&dir, "STANDIN_MCP=failed");
-    let mut g = Guest::start(dir, &cli, None);
-    g.turn(1, "hello");
-    let (turns, error, retryable) = g.failure();
-    assert_eq!((turns, retryable), (ids(&[1]), true));
-    assert!(error.contains("tools did not start"), "{error}");
-    assert!(!g.exit(10 * SECOND).success());
-}
-
-#[test]
-fn an_interrupted_run_fails_with_all_that_was_folded_into_it() {
-    let mut g = guest();
-    g.turn(1, "hang");
-    g.turn(2, "more");
-    sleep(SECOND / 2);
-    g.send(HostRecord::Interrupt { turn: TurnId(1) });
-    assert_eq!(g.failure(), (ids(&[1, 2]), "interrupted".into(), true));
-    g.turn(3, "say:next");
-    assert_eq!(g.answer(), (ids(&[3]), Some("next".into())));
-    g.close();
-}
-
-#[test]
-fn a_cli_that_ignores_an_interrupt_is_stopped() {
-    let mut g = guest();
-    g.turn(1, "deaf");
-    sleep(SECOND / 2);
-    g.send(HostRecord::Interrupt { turn: TurnId(1) });
-    let (turns, error, retryable) = g.failure();
-    assert_eq!((turns, retryable), (ids(&[1]), true));
-    assert!(error.contains("interrupt"), "{error}");
-    assert!(!g.exit(10 * SECOND).success());
-    assert_eq!(g.processes(), Vec::<String>::new());
 }
 
 #[test]
@@ -236,14 +134,20 @@ fn a_script_decides_whether_the_model_is_woken() {
         let (turns, text) = g.answer();
         let text = text.unwrap();
         assert_eq!(turns, ids(&[n]));
-        assert!(text.contains("[SCHEDULED TASK]") && text.contains("new mail") && text.ends_with("look at it"), "{text}");
+        assert!(
+            text.contains("[SCHEDULED TASK]")
+                && text.contains("new mail")
+                && text.ends_with("look at it"),
+            "{text}"
+        );
         task.turn = TurnId(n + 10);
         task.script = Some("echo '{\"wakeAgent\":false}'".into());
         g.send(HostRecord::Turn(task));
         assert_eq!(g.answer(), (ids(&[n + 10]), None));
     }
     let mut task = turn(5, "p");
-    (task.kind, task.script) = (TurnKind::Task, Some("sleep 25; echo '{\"wakeAgent\":true}'".into()));
+    (task.kind, task.script) =
+        (TurnKind::Task, Some("sleep 25; echo '{\"wakeAgent\":true}'".into()));
     g.send(HostRecord::Turn(task));
     sleep(SECOND / 2);
     g.send(HostRecord::Interrupt { turn: TurnId(5) });
@@ -257,12 +161,19 @@ fn a_tool_call_gets_the_words_of_the_host() {
     g.turn(1, "tool:read_history {\"limit\":3}");
     let wanted = json!({"limit": 3});
     let id = g.wait_for("a request", |r| match r {
-        GuestRecord::Request { id, turn: TurnId(1), tool, arguments } if tool == "read_history" && *arguments == wanted => {
+        GuestRecord::Request { id, turn: TurnId(1), tool, arguments }
+            if tool == "read_history" && *arguments == wanted =>
+        {
             Some(id.clone())
         }
         _ => None,
     });
-    g.send(HostRecord::Reply { request: id.clone(), ok: false, result: None, error: Some("not today".into()) });
+    g.send(HostRecord::Reply {
+        request: id.clone(),
+        ok: false,
+        result: None,
+        error: Some("not today".into()),
+    });
     assert_eq!(g.answer(), (ids(&[1]), Some("tool error: not today".into())));
     g.turn(2, "tool:list_groups {}");
     let next = g.wait_for("a request", |r| match r {
@@ -270,7 +181,12 @@ fn a_tool_call_gets_the_words_of_the_host() {
         _ => None,
     });
     assert_ne!(id, next);
-    g.send(HostRecord::Reply { request: next, ok: true, result: Some(json!({"groups": 2})), error: None });
+    g.send(HostRecord::Reply {
+        request: next,
+        ok: true,
+        result: Some(json!({"groups": 2})),
+        error: None,
+    });
     assert_eq!(g.answer(), (ids(&[2]), Some("tool: {\"groups\":2}".into())));
     g.close();
 }
@@ -288,7 +204,9 @@ fn background_work_is_counted_and_its_end_is_told_as_a_text() {
     let states: Vec<u32> = g
         .told
         .iter()
-        .filter_map(|r| if let GuestRecord::State { background } = r { Some(*background) } else { None })
+        .filter_map(|r| {
+            if let GuestRecord::State { background } = r { Some(*background) } else { None }
+        })
         .collect();
     assert_eq!(states, [1, 0]);
     g.close();
@@ -302,25 +220,16 @@ fn compaction_archives_the_conversation_first() {
     g.turn(2, "/compact");
     assert_eq!(g.answer(), (ids(&[2]), None));
     let dir = g.close();
-    let archive = fs::read_dir(dir.path().join("workspace/group/conversations")).unwrap().next().unwrap().unwrap();
+    let archive = fs::read_dir(dir.path().join("workspace/group/conversations"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     let text = fs::read_to_string(archive.path()).unwrap();
-    assert!(text.contains("**User**: remember the milk") && text.contains("**Andy**: echo: remember"), "{text}");
-}
-
-#[test]
-fn when_the_host_dies_everything_dies_at_once() {
-    let mut g = guest();
-    g.turn(1, "say:up");
-    g.answer();
-    g.turn(2, "hang");
-    let mut task = turn(3, "p");
-    (task.kind, task.script) = (TurnKind::Task, Some("setsid sleep 300 & sleep 300".into()));
-    g.send(HostRecord::Turn(task));
-    sleep(SECOND);
-    assert!(g.processes().iter().filter(|p| p.contains("sleep")).count() >= 2, "{:?}", g.processes());
-    g.abandon();
-    assert!(!g.exit(5 * SECOND).success());
-    assert_eq!(g.processes(), Vec::<String>::new());
+    assert!(
+        text.contains("**User**: remember the milk") && text.contains("**Andy**: echo: remember"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -333,15 +242,6 @@ fn close_waits_for_the_running_turn() {
 }
 
 #[test]
-fn a_flood_neither_grows_memory_nor_hides_the_answer() {
-    let mut g = guest();
-    g.turn(1, "flood say:dry");
-    assert_eq!(g.answer(), (ids(&[1]), Some("dry".into())));
-    assert!(g.peak_memory() < 100, "{} MB", g.peak_memory());
-    g.close();
-}
-
-#[test]
 fn nothing_of_the_hosts_environment_reaches_the_cli() {
     let mut g = guest();
     g.turn(1, "say:x");
@@ -351,7 +251,10 @@ fn nothing_of_the_hosts_environment_reaches_the_cli() {
         let (line, env) = (read("cmdline"), read("environ"));
         let (line, env) = (String::from_utf8_lossy(&line), String::from_utf8_lossy(&env));
         if line.contains("stream-json") && env.contains(&g.dir.path().display().to_string()) {
-            assert!(env.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:") && !env.contains("SECRET_OF_THE_HOST"));
+            assert!(
+                env.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:")
+                    && !env.contains("SECRET_OF_THE_HOST")
+            );
             assert!(!line.contains("placeholder-token"));
             g.close();
             return;

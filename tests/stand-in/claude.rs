@@ -20,24 +20,34 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio, exit};
+use std::process::exit;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+#[path = "out.rs"]
+mod out;
+#[path = "run.rs"]
+mod run;
+#[path = "tool.rs"]
+mod tool;
 #[path = "words.rs"]
 mod words;
-use words::{Word, texts, words};
+
+use out::{die, uuid, write};
+use run::Run;
 
 const VERSION: &str = "2.1.329-stand-in";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let value = |flag: &str| args.iter().find_map(|a| a.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned));
+    let value = |flag: &str| {
+        args.iter().find_map(|a| a.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned))
+    };
     if args.iter().any(|a| a == "--version") {
         return println!("{VERSION} (Claude Code)");
     }
@@ -109,28 +119,15 @@ struct Cli {
     closed: bool,
 }
 
-/// One run: the user lines that it works on.
-struct Run {
-    uuids: Vec<String>,
-    answers: Vec<String>,
-    until: Instant,
-    silent: bool,
-    hang: bool,
-    deaf: bool,
-    interrupted: bool,
-    error: Option<u16>,
-    retries: bool,
-    background: Option<Duration>,
-    compact: bool,
-}
-
 impl Cli {
     fn open(resume: Option<String>, config: Option<String>) -> Cli {
         let base = std::env::var("CLAUDE_CONFIG_DIR").unwrap_or_else(|_| ".claude".into());
         let cwd = std::env::current_dir().unwrap_or_default().display().to_string();
-        let project: String = cwd.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let project: String =
+            cwd.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let directory = PathBuf::from(base).join("projects").join(project);
-        fs::create_dir_all(&directory).unwrap_or_else(|e| die(&format!("{}: {e}", directory.display())));
+        fs::create_dir_all(&directory)
+            .unwrap_or_else(|e| die(&format!("{}: {e}", directory.display())));
         let session = resume.clone().unwrap_or_else(uuid);
         let path = directory.join(format!("{session}.jsonl"));
         let mut seen = HashSet::new();
@@ -138,15 +135,19 @@ impl Cli {
             let Ok(old) = fs::read_to_string(&path) else {
                 let text = format!("No conversation found with session ID: {session}");
                 eprintln!("{text}");
-                write(&json!({"type": "result", "subtype": "error_during_execution", "is_error": true,
-                    "errors": [text], "session_id": session, "uuid": uuid()}));
+                write(
+                    &json!({"type": "result", "subtype": "error_during_execution", "is_error": true,
+                    "errors": [text], "session_id": session, "uuid": uuid()}),
+                );
                 exit(1);
             };
             let lines = old.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
             seen.extend(lines.filter_map(|l| l["uuid"].as_str().map(str::to_owned)));
         }
         let transcript = OpenOptions::new().create(true).append(true).open(&path);
-        let config = config.and_then(|path| fs::read_to_string(path).ok()).and_then(|t| serde_json::from_str(&t).ok());
+        let config = config
+            .and_then(|path| fs::read_to_string(path).ok())
+            .and_then(|t| serde_json::from_str(&t).ok());
         let config: Value = config.unwrap_or_default();
         let servers = serde_json::from_value(config["mcpServers"].clone()).unwrap_or_default();
         Cli {
@@ -183,7 +184,9 @@ impl Cli {
                 let request = &line["request"];
                 let answer = match request["subtype"].as_str() {
                     Some("initialize") => {
-                        self.hook = request["hooks"]["PreCompact"][0]["hookCallbackIds"][0].as_str().map(str::to_owned);
+                        self.hook = request["hooks"]["PreCompact"][0]["hookCallbackIds"][0]
+                            .as_str()
+                            .map(str::to_owned);
                         json!({"commands": [], "claude_code_version": VERSION, "pid": std::process::id()})
                     }
                     Some("interrupt") => {
@@ -239,8 +242,10 @@ impl Cli {
             if run.retries && Instant::now() >= retry {
                 told += 1;
                 retry += Duration::from_millis(500);
-                write(&json!({"type": "system", "subtype": "api_retry", "attempt": told, "max_retries": 20,
-                    "retry_delay_ms": 500, "error_status": 401, "error": "authentication_failed"}));
+                write(
+                    &json!({"type": "system", "subtype": "api_retry", "attempt": told, "max_retries": 20,
+                    "retry_delay_ms": 500, "error_status": 401, "error": "authentication_failed"}),
+                );
             }
             let now = Instant::now();
             if now >= run.until && !run.hang && !run.deaf {
@@ -288,7 +293,11 @@ impl Cli {
             result["result"] = json!(format!("API Error: {status} stand-in"));
         } else if !text.is_empty() {
             let message = json!({"role": "assistant", "content": [{"type": "text", "text": text}]});
-            let _ = writeln!(self.transcript, "{}", json!({"type": "assistant", "uuid": uuid(), "message": message}));
+            let _ = writeln!(
+                self.transcript,
+                "{}",
+                json!({"type": "assistant", "uuid": uuid(), "message": message})
+            );
             write(&json!({"type": "assistant", "message": message, "session_id": self.session}));
         }
         self.last_was_error = result["is_error"] == true;
@@ -310,36 +319,14 @@ impl Cli {
     fn answer(&self, text: String) -> String {
         let Some(call) = text.strip_prefix('\0') else { return text };
         let (name, arguments) = call.split_once(' ').unwrap_or((call, "{}"));
-        let arguments = serde_json::from_str(arguments).unwrap_or_else(|e| json!({"unreadable": e.to_string()}));
-        self.call(name, &arguments).unwrap_or_else(|e| format!("no tool: {e}"))
-    }
-
-    /// Starts the MCP server, calls one tool and returns its words.
-    fn call(&self, name: &str, arguments: &Value) -> std::io::Result<String> {
-        let server = self.servers.get("nanoclaw").ok_or_else(|| std::io::Error::other("no server nanoclaw"))?;
-        let args: Vec<String> = serde_json::from_value(server["args"].clone()).unwrap_or_default();
-        let env: BTreeMap<String, String> = serde_json::from_value(server["env"].clone()).unwrap_or_default();
-        let mut child = Command::new(server["command"].as_str().unwrap_or_default())
-            .args(args)
-            .envs(env)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let missing = || std::io::Error::other("no pipe");
-        let mut input = child.stdin.take().ok_or_else(missing)?;
-        let mut output = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
-        let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "stand-in", "version": "1"}});
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}))?;
-        output.next().ok_or_else(missing)??;
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
-        let params = json!({"name": name, "arguments": arguments});
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}))?;
-        let line: Value = serde_json::from_str(&output.next().ok_or_else(missing)??)?;
-        drop(input);
-        child.wait()?;
-        let text = line["result"]["content"][0]["text"].as_str().map_or_else(|| line.to_string(), str::to_owned);
-        let how = if line["result"]["isError"] == true { "tool error" } else { "tool" };
-        Ok(format!("{how}: {text}"))
+        let arguments = serde_json::from_str(arguments)
+            .unwrap_or_else(|e| json!({"unreadable": e.to_string()}));
+        match self.servers.get("nanoclaw") {
+            Some(server) => {
+                tool::call(server, name, &arguments).unwrap_or_else(|e| format!("no tool: {e}"))
+            }
+            None => "no server nanoclaw".to_owned(),
+        }
     }
 
     fn compact(&mut self, events: &Receiver<Event>) {
@@ -363,11 +350,15 @@ impl Cli {
     /// The end of a background task starts a run by itself.
     fn woken(&mut self, task: &str) {
         self.background.retain(|t| t != task);
-        write(&json!({"type": "system", "subtype": "task_notification", "task_id": task, "status": "completed"}));
+        write(
+            &json!({"type": "system", "subtype": "task_notification", "task_id": task, "status": "completed"}),
+        );
         self.tell_background();
         self.init();
-        write(&json!({"type": "result", "subtype": "success", "is_error": false, "result": "background done",
-            "session_id": self.session, "uuid": uuid(), "origin": {"kind": "task-notification"}}));
+        write(
+            &json!({"type": "result", "subtype": "success", "is_error": false, "result": "background done",
+            "session_id": self.session, "uuid": uuid(), "origin": {"kind": "task-notification"}}),
+        );
     }
 
     fn tell_background(&self) {
@@ -377,97 +368,18 @@ impl Cli {
 
     fn init(&self) {
         let status = std::env::var("STANDIN_MCP").unwrap_or_else(|_| "connected".into());
-        let servers: Vec<Value> = self.servers.keys().map(|n| json!({"name": n, "status": status})).collect();
-        write(&json!({"type": "system", "subtype": "init", "session_id": self.session, "tools": ["Bash"],
-            "mcp_servers": servers, "claude_code_version": VERSION, "uuid": uuid()}));
+        let servers: Vec<Value> =
+            self.servers.keys().map(|n| json!({"name": n, "status": status})).collect();
+        write(
+            &json!({"type": "system", "subtype": "init", "session_id": self.session, "tools": ["Bash"],
+            "mcp_servers": servers, "claude_code_version": VERSION, "uuid": uuid()}),
+        );
     }
 
     fn lifecycle(&self, of: &str, state: &str) {
-        write(&json!({"type": "command_lifecycle", "command_uuid": of, "state": state, "uuid": uuid(),
-            "session_id": self.session}));
+        write(
+            &json!({"type": "command_lifecycle", "command_uuid": of, "state": state, "uuid": uuid(),
+            "session_id": self.session}),
+        );
     }
-}
-
-impl Run {
-    fn new() -> Run {
-        Run {
-            uuids: Vec::new(),
-            answers: Vec::new(),
-            until: Instant::now(),
-            silent: false,
-            hang: false,
-            deaf: false,
-            interrupted: false,
-            error: None,
-            retries: false,
-            background: None,
-            compact: false,
-        }
-    }
-
-    fn add(&mut self, uuid: String, text: &str) {
-        self.uuids.push(uuid);
-        self.compact |= text == "/compact";
-        for text in texts(text) {
-            let mut answer = format!("echo: {text}");
-            for word in words(&text) {
-                match word {
-                    Word::Think(time) => self.until = self.until.max(Instant::now() + time),
-                    Word::Say(said) => answer = said,
-                    Word::Tool(call) => answer = format!("\0{call}"),
-                    Word::Silent => self.silent = true,
-                    Word::Hang => self.hang = true,
-                    Word::Deaf => self.deaf = true,
-                    Word::Crash => die("told to crash"),
-                    Word::Flood => flood(),
-                    Word::Error(status) => self.error = Some(status),
-                    Word::Retry401 => {
-                        (self.retries, self.error) = (true, Some(401));
-                        self.until = Instant::now() + Duration::from_secs(10);
-                    }
-                    Word::Background(time) => self.background = Some(time),
-                }
-            }
-            // One `echo:` for the whole run, then the messages.
-            match answer.strip_prefix("echo: ") {
-                Some(rest) if !self.answers.is_empty() => self.answers.push(rest.to_owned()),
-                _ => self.answers.push(answer),
-            }
-        }
-    }
-}
-
-/// 100 MB of rubbish: short lines, and one of 40 MB that looks like a frame.
-fn flood() {
-    let mut out = std::io::stdout().lock();
-    let line = [b"rubbish ".repeat(128).as_slice(), b"\n"].concat();
-    let written = (0..60_000).try_for_each(|_| out.write_all(&line));
-    let long = written.and_then(|()| out.write_all(b"{\"type\":\"result\",\"result\":\""));
-    let long = long.and_then(|()| (0..40_000).try_for_each(|_| out.write_all(&line[..1024])));
-    if long.and_then(|()| out.write_all(b"\"}\n")).is_err() {
-        exit(1);
-    }
-}
-
-fn write(line: &Value) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        exit(1);
-    }
-}
-
-fn die(why: &str) -> ! {
-    eprintln!("stand-in: {why}");
-    exit(101)
-}
-
-fn uuid() -> String {
-    let mut b = [0u8; 16];
-    if File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut b)).is_err() {
-        die("no randomness");
-    }
-    b[6] = b[6] & 0x0f | 0x40;
-    b[8] = b[8] & 0x3f | 0x80;
-    let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
