@@ -1,6 +1,7 @@
 //! The guest with the real Claude Code CLI and a scripted model.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -31,7 +32,9 @@ fn bench(test: &str) -> Option<Bench> {
             std::env::var_os("CI").is_none(),
             "{test}: NANOCLAW_CLAUDE does not name the Claude Code CLI"
         );
-        eprintln!("skipped: {test}: NANOCLAW_CLAUDE does not name the Claude Code CLI");
+        // Not by `eprintln!`, which the test harness hides where a test passes.
+        let line = format!("skipped: {test}: NANOCLAW_CLAUDE does not name the Claude Code CLI\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         return None;
     };
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
