@@ -248,7 +248,7 @@ impl Config {
             model: values.optional(&NANOCLAW_MODEL, one_word)?,
             alert: values.optional(&NANOCLAW_ALERT, one_line)?,
             upstream_proxy: values.optional(&NANOCLAW_UPSTREAM_PROXY, |text| {
-                http_url(text).map(|_| Secret::new(text.to_owned()))
+                http_url(text).map(|_| Secret::new(text))
             })?,
             warnings,
             home: values.home,

@@ -25,6 +25,11 @@ pub struct Asker<'a> {
 /// A refusal, in words for the agent.
 type Refusal = String;
 
+/// What one call led to: a result or a refusal.
+type Outcome = db::Result<Result<Value, Refusal>>;
+/// Carries out a tool that changes something, under the key of this one call.
+type Effect = fn(&Connection, &Asker<'_>, &str, Value) -> Outcome;
+
 #[derive(Deserialize)]
 struct SendMessage {
     text: String,
@@ -55,13 +60,12 @@ pub fn handle(
         Some(f) if f.folder == asker.group.folder.as_str() => f.attempt,
         _ => return refuse(format!("turn {} is not this group's", asker.turn)),
     };
-    let effect: fn(&Connection, &Asker<'_>, &str, Value) -> db::Result<Result<Value, Refusal>> =
-        match tool {
-            "read_history" => return answer(read_history(c, asker, arguments.clone())?),
-            "list_groups" => return answer(list_groups(c, asker)?),
-            "send_message" => send_message,
-            other => return refuse(format!("there is no tool {other:?}")),
-        };
+    let effect: Effect = match tool {
+        "read_history" => return answer(read_history(c, asker, arguments.clone())?),
+        "list_groups" => return answer(list_groups(c, asker)?),
+        "send_message" => send_message,
+        other => return refuse(format!("there is no tool {other:?}")),
+    };
     let digest = db::digest(arguments);
     let nth = db::requests::nth(c, asker.turn, attempt, tool, &digest)?;
     if let Some(asked) = db::requests::repeat(c, asker.turn, attempt, tool, &digest, nth)? {
@@ -86,12 +90,7 @@ fn arguments<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, Refusal> {
 
 /// Own chats always; others only for main, and only while every message that it
 /// works on is the owner's.
-fn send_message(
-    c: &Connection,
-    asker: &Asker<'_>,
-    key: &str,
-    value: Value,
-) -> db::Result<Result<Value, Refusal>> {
+fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> Outcome {
     let call: SendMessage = match arguments(value) {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
@@ -120,11 +119,7 @@ fn send_message(
     Ok(Ok(json!({"sent_to": jid})))
 }
 
-fn read_history(
-    c: &Connection,
-    asker: &Asker<'_>,
-    value: Value,
-) -> db::Result<Result<Value, Refusal>> {
+fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
     let call: ReadHistory = match arguments(value) {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
@@ -155,7 +150,7 @@ fn read_history(
 }
 
 /// Main sees every group and chat, others themselves.
-fn list_groups(c: &Connection, asker: &Asker<'_>) -> db::Result<Result<Value, Refusal>> {
+fn list_groups(c: &Connection, asker: &Asker<'_>) -> Outcome {
     let groups: Vec<Value> = db::groups::all(c)?
         .into_iter()
         .filter(|g| asker.group.is_main || g.folder == asker.group.folder)

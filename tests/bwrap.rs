@@ -1,7 +1,7 @@
 //! The `bwrap` runtime keeps the promises of `trait Runtime`: real guests, real
 //! processes, real control groups.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod sandbox;
 

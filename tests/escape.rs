@@ -2,7 +2,7 @@
 //! attempt prints what it saw; a `control` beside it shows that the attempt would
 //! succeed if the boundary were not there.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod sandbox;
 

@@ -89,7 +89,7 @@ impl Book {
     /// The next turn that may go to the CLI now. In order, so that neither a task
     /// nor what came after it waits for ever: a task goes to an idle CLI, and
     /// nothing joins it.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn give(&mut self) -> Option<Next> {
         let turn = self.waiting.front()?;
         let task = turn.kind == TurnKind::Task;
         let idle = self.open.is_empty() && !self.running;

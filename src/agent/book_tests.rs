@@ -19,7 +19,7 @@ fn book(turns: &[i64]) -> Book {
     let mut book = Book::default();
     for &n in turns {
         book.add(turn(n, TurnKind::Message));
-        assert!(matches!(book.next(), Some(Next::Give(_))));
+        assert!(matches!(book.give(), Some(Next::Give(_))));
     }
     book
 }
@@ -67,7 +67,7 @@ fn a_dropped_duplicate_is_over_at_once() {
     again.uuid = "u2".into();
     b.add(again);
     assert_eq!(
-        b.next(),
+        b.give(),
         Some(Next::Known(TurnId(9))),
         "the same process says nothing at all about it"
     );
@@ -103,12 +103,12 @@ fn a_task_goes_to_an_idle_cli_and_nothing_joins_it() {
     let mut b = book(&[1]);
     b.add(turn(2, TurnKind::Task));
     b.add(turn(3, TurnKind::Message));
-    assert_eq!(b.next(), None, "the CLI is busy");
+    assert_eq!(b.give(), None, "the CLI is busy");
     b.result(&naming(&["u1"]));
-    assert!(matches!(b.next(), Some(Next::Give(t)) if t.turn == TurnId(2)));
-    assert_eq!(b.next(), None, "nothing joins a task");
+    assert!(matches!(b.give(), Some(Next::Give(t)) if t.turn == TurnId(2)));
+    assert_eq!(b.give(), None, "nothing joins a task");
     assert_eq!(b.result(&naming(&["u2"])), over(&[2]));
-    assert!(matches!(b.next(), Some(Next::Give(t)) if t.turn == TurnId(3)));
+    assert!(matches!(b.give(), Some(Next::Give(t)) if t.turn == TurnId(3)));
 }
 
 #[test]
@@ -116,9 +116,9 @@ fn a_task_waits_for_a_run_that_the_cli_started() {
     let mut b = Book::default();
     b.run_begins();
     b.add(turn(1, TurnKind::Task));
-    assert_eq!(b.next(), None);
+    assert_eq!(b.give(), None);
     b.result(&RunEnd { self_started: true, ..RunEnd::default() });
-    assert!(b.next().is_some());
+    assert!(b.give().is_some());
 }
 
 #[test]

@@ -56,6 +56,10 @@ impl Failure {
             Failure::lasting(format!("The account of the model API has no credit: {said}"))
         } else if has(&["not logged in", "authentication", "invalid api key", "oauth token"]) {
             Failure::credential(end.status)
+        } else if let Some(status @ (400 | 413)) = end.status {
+            // Often the conversation itself is what the API refuses (an image, its
+            // length); the last attempt begins a new one.
+            Failure::retry(format!("The model API refused the request ({status}): {said}"))
         } else if let Some(status @ 400..500) = end.status {
             Failure::lasting(format!("The model API refused the request ({status}): {said}"))
         } else if matches!(end.subtype.as_str(), "error_max_turns" | "error_max_budget_usd") {
@@ -96,8 +100,7 @@ mod tests {
         for (status, text) in [
             (Some(401), "Failed to authenticate"),
             (Some(403), ""),
-            (Some(400), "API Error: 400 invalid_request_error"),
-            (Some(413), "too long"),
+            (Some(404), "no such model"),
             (Some(429), "Your credit balance is too low"),
             (None, "Not logged in · Please run /login"),
             (None, "Credit balance is too low"),
@@ -112,6 +115,8 @@ mod tests {
             (Some(429), "slow"),
             (Some(500), ""),
             (Some(529), "overloaded"),
+            (Some(400), "API Error: 400 invalid_request_error"),
+            (Some(413), "too long"),
             (None, "fetch failed"),
         ] {
             assert!(Failure::of(&end(status, text)).retryable, "{status:?} {text}");

@@ -20,6 +20,7 @@ pub mod relay;
 pub mod run;
 pub mod script;
 pub mod session;
+pub mod shared;
 pub mod tools;
 
 pub use run::run;

@@ -17,7 +17,8 @@ use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
 
 use super::failure::Failure;
 use super::place::Place;
-use super::session::{self, Command, Kind, Shared};
+use super::session;
+use super::shared::{Command, Kind, Shared};
 use super::tools::Tools;
 use super::{processes, relay, script};
 use crate::ids::TurnId;
@@ -215,8 +216,8 @@ impl Guest {
         }
     }
 
-    /// A session that does not listen any more ends its turns itself, so nothing
-    /// is lost where a command does not arrive.
+    /// A group session that does not listen any more is about to end the guest;
+    /// the host then finds every turn that we have not ended.
     fn obey(&mut self, record: HostRecord) {
         match record {
             HostRecord::Start(_) => eprintln!("[agent] a second start was ignored"),

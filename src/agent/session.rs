@@ -17,10 +17,9 @@ use super::book::{Book, Ended, Next, Stop};
 use super::cli::Cli;
 use super::failure::{Failure, plain};
 use super::frames::{self, Frame, RunEnd};
-use super::place::Place;
-use super::tools::Tools;
+use super::shared::{Command, Kind, Shared};
 use crate::ids::TurnId;
-use crate::ipc::record::{GuestRecord, Start, Turn};
+use crate::ipc::record::GuestRecord;
 
 /// How long the CLI may take to answer `initialize`.
 const START: Duration = Duration::from_secs(60);
@@ -33,70 +32,6 @@ const INITIALIZE: &str = "initialize";
 /// Put before the first prompt when the session could not be resumed.
 const FORGOTTEN: &str = "[Note: the earlier conversation could not be resumed, so you do not remember it. Your files \
                          are as you left them, and read_history gives older messages.]\n\n";
-
-/// What all sessions of a guest share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Where things are.
-    pub place: Place,
-    /// What the host told at the start.
-    pub start: Start,
-    /// The relay's port.
-    pub port: u16,
-    /// The tool calls.
-    pub tools: Rc<Tools>,
-    /// Records for the host.
-    pub out: mpsc::Sender<GuestRecord>,
-}
-
-impl Shared {
-    /// Tells the host. When nobody writes any more the guest is on its way out.
-    pub async fn tell(&self, record: GuestRecord) {
-        let _ = self.out.send(record).await;
-    }
-
-    /// Tells the host that `turns` failed.
-    pub async fn fail(&self, turns: Vec<TurnId>, failure: Failure) {
-        self.tell(GuestRecord::Failed {
-            turns,
-            error: failure.error,
-            retryable: failure.retryable,
-        })
-        .await;
-    }
-}
-
-/// Whose conversation it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The group's own.
-    Group,
-    /// One task's, forgotten afterwards.
-    Isolated(TurnId),
-}
-
-impl Kind {
-    /// What marks its processes and calls.
-    pub fn tag(&self) -> String {
-        match self {
-            Kind::Group => "group".into(),
-            Kind::Isolated(turn) => format!("task-{turn}"),
-        }
-    }
-}
-
-/// What a session is told by the guest's main loop.
-#[derive(Debug)]
-pub enum Command {
-    /// A turn to work on.
-    Turn(Turn),
-    /// Stop working on a turn of this session, if it has it.
-    Interrupt(TurnId),
-    /// End when no turn is open.
-    Close,
-    /// End now, for this reason.
-    Abort(Failure),
-}
 
 /// Runs a session to its end. An error has been told to the host already.
 pub async fn run(
@@ -209,7 +144,7 @@ impl<'a> Session<'a> {
     /// Gives the CLI what it may have now.
     async fn give(&mut self) {
         while self.starting.is_none()
-            && let Some(next) = self.book.next()
+            && let Some(next) = self.book.give()
         {
             match next {
                 Next::Known(turn) => self.done(vec![turn], None).await,

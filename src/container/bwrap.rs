@@ -200,6 +200,7 @@ fn end(limiter: &Limiter, label: &str, until: Instant) -> Result<(), RuntimeErro
                 alive.max(grouped)
             )));
         }
+        #[expect(clippy::disallowed_methods, reason = "this runs on a thread for blocking work")]
         std::thread::sleep(STOP_POLL);
     }
 }

@@ -244,10 +244,19 @@ pub fn stand_in() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "--example", "claude"])
-                .status()
-                .unwrap();
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--example", "claude"]);
+            // What cargo tells a test would make it build the crates anew that
+            // look at these variables.
+            let told = |name: &str| {
+                name.starts_with("CARGO_")
+                    && !name.starts_with("CARGO_TARGET")
+                    && name != "CARGO_HOME"
+            };
+            for (name, _) in std::env::vars().filter(|(name, _)| told(name)) {
+                cargo.env_remove(name);
+            }
+            let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
             assert!(built.success());
             Path::new(env!("CARGO_BIN_EXE_nanoclaw")).parent().unwrap().join("examples/claude")
         })

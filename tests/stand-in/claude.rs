@@ -17,21 +17,30 @@
 //!
 //! `/compact` asks the PreCompact hook. `STANDIN_START` may be `crash`, `hang` or
 //! `slow:MS`, and `STANDIN_MCP=failed` reports our server as failed.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio, exit};
+use std::process::exit;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+#[path = "out.rs"]
+mod out;
+#[path = "run.rs"]
+mod run;
+#[path = "tool.rs"]
+mod tool;
 #[path = "words.rs"]
 mod words;
-use words::{Word, texts, words};
+
+use out::{die, uuid, write};
+use run::Run;
 
 const VERSION: &str = "2.1.329-stand-in";
 
@@ -109,21 +118,6 @@ struct Cli {
     hook: Option<String>,
     last_was_error: bool,
     closed: bool,
-}
-
-/// One run: the user lines that it works on.
-struct Run {
-    uuids: Vec<String>,
-    answers: Vec<String>,
-    until: Instant,
-    silent: bool,
-    hang: bool,
-    deaf: bool,
-    interrupted: bool,
-    error: Option<u16>,
-    retries: bool,
-    background: Option<Duration>,
-    compact: bool,
 }
 
 impl Cli {
@@ -328,49 +322,12 @@ impl Cli {
         let (name, arguments) = call.split_once(' ').unwrap_or((call, "{}"));
         let arguments = serde_json::from_str(arguments)
             .unwrap_or_else(|e| json!({"unreadable": e.to_string()}));
-        self.call(name, &arguments).unwrap_or_else(|e| format!("no tool: {e}"))
-    }
-
-    /// Starts the MCP server, calls one tool and returns its words.
-    fn call(&self, name: &str, arguments: &Value) -> std::io::Result<String> {
-        let server = self
-            .servers
-            .get("nanoclaw")
-            .ok_or_else(|| std::io::Error::other("no server nanoclaw"))?;
-        let args: Vec<String> = serde_json::from_value(server["args"].clone()).unwrap_or_default();
-        let env: BTreeMap<String, String> =
-            serde_json::from_value(server["env"].clone()).unwrap_or_default();
-        let mut child = Command::new(server["command"].as_str().unwrap_or_default())
-            .args(args)
-            .envs(env)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let missing = || std::io::Error::other("no pipe");
-        let mut input = child.stdin.take().ok_or_else(missing)?;
-        let mut output = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
-        let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "stand-in", "version": "1"}});
-        writeln!(
-            input,
-            "{}",
-            json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
-        )?;
-        output.next().ok_or_else(missing)??;
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
-        let params = json!({"name": name, "arguments": arguments});
-        writeln!(
-            input,
-            "{}",
-            json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params})
-        )?;
-        let line: Value = serde_json::from_str(&output.next().ok_or_else(missing)??)?;
-        drop(input);
-        child.wait()?;
-        let text = line["result"]["content"][0]["text"]
-            .as_str()
-            .map_or_else(|| line.to_string(), str::to_owned);
-        let how = if line["result"]["isError"] == true { "tool error" } else { "tool" };
-        Ok(format!("{how}: {text}"))
+        match self.servers.get("nanoclaw") {
+            Some(server) => {
+                tool::call(server, name, &arguments).unwrap_or_else(|e| format!("no tool: {e}"))
+            }
+            None => "no server nanoclaw".to_owned(),
+        }
     }
 
     fn compact(&mut self, events: &Receiver<Event>) {
@@ -426,88 +383,4 @@ impl Cli {
             "session_id": self.session}),
         );
     }
-}
-
-impl Run {
-    fn new() -> Run {
-        Run {
-            uuids: Vec::new(),
-            answers: Vec::new(),
-            until: Instant::now(),
-            silent: false,
-            hang: false,
-            deaf: false,
-            interrupted: false,
-            error: None,
-            retries: false,
-            background: None,
-            compact: false,
-        }
-    }
-
-    fn add(&mut self, uuid: String, text: &str) {
-        self.uuids.push(uuid);
-        self.compact |= text == "/compact";
-        for text in texts(text) {
-            let mut answer = format!("echo: {text}");
-            for word in words(&text) {
-                match word {
-                    Word::Think(time) => self.until = self.until.max(Instant::now() + time),
-                    Word::Say(said) => answer = said,
-                    Word::Tool(call) => answer = format!("\0{call}"),
-                    Word::Silent => self.silent = true,
-                    Word::Hang => self.hang = true,
-                    Word::Deaf => self.deaf = true,
-                    Word::Crash => die("told to crash"),
-                    Word::Flood => flood(),
-                    Word::Error(status) => self.error = Some(status),
-                    Word::Retry401 => {
-                        (self.retries, self.error) = (true, Some(401));
-                        self.until = Instant::now() + Duration::from_secs(10);
-                    }
-                    Word::Background(time) => self.background = Some(time),
-                }
-            }
-            // One `echo:` for the whole run, then the messages.
-            match answer.strip_prefix("echo: ") {
-                Some(rest) if !self.answers.is_empty() => self.answers.push(rest.to_owned()),
-                _ => self.answers.push(answer),
-            }
-        }
-    }
-}
-
-/// 100 MB of rubbish: short lines, and one of 40 MB that looks like a frame.
-fn flood() {
-    let mut out = std::io::stdout().lock();
-    let line = [b"rubbish ".repeat(128).as_slice(), b"\n"].concat();
-    let written = (0..60_000).try_for_each(|_| out.write_all(&line));
-    let long = written.and_then(|()| out.write_all(b"{\"type\":\"result\",\"result\":\""));
-    let long = long.and_then(|()| (0..40_000).try_for_each(|_| out.write_all(&line[..1024])));
-    if long.and_then(|()| out.write_all(b"\"}\n")).is_err() {
-        exit(1);
-    }
-}
-
-fn write(line: &Value) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        exit(1);
-    }
-}
-
-fn die(why: &str) -> ! {
-    eprintln!("stand-in: {why}");
-    exit(101)
-}
-
-fn uuid() -> String {
-    let mut b = [0u8; 16];
-    if File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut b)).is_err() {
-        die("no randomness");
-    }
-    b[6] = b[6] & 0x0f | 0x40;
-    b[8] = b[8] & 0x3f | 0x80;
-    let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
