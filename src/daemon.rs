@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::channel::socket::{Socket, TERMINAL};
 use crate::channel::{Channel, Inlet};
-use crate::config::{Config, RuntimeChoice};
-use crate::container::bwrap::Bwrap;
+use crate::config::Config;
+#[cfg(target_os = "linux")]
+use crate::config::RuntimeChoice;
 use crate::container::{Health, Runtime};
 use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
@@ -49,9 +50,7 @@ pub async fn run(
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
     let ledger = Ledger::open(&config.ledger())?;
     let (install, groups) = settle_in(&ledger, &config).await?;
-    let bwrap = choose_runtime(&config)?;
-    let owner = rustix::process::geteuid().is_root().then(|| bwrap.user()).transpose()?;
-    let runtime: Arc<dyn Runtime> = Arc::new(bwrap);
+    let (runtime, owner) = choose_runtime(&config)?;
     let health = probe(&ledger, runtime.as_ref()).await?;
     sweep(&ledger, runtime.as_ref(), &config, &install).await?;
     let program = stage_program(&config)?;
@@ -142,13 +141,24 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
         .await?)
 }
 
-fn choose_runtime(config: &Config) -> anyhow::Result<Bwrap> {
+/// The runtime, and the uid and gid of its guests where those are not the daemon's.
+#[cfg(target_os = "linux")]
+fn choose_runtime(config: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(u32, u32)>)> {
     match config.runtime {
-        RuntimeChoice::Auto | RuntimeChoice::Bwrap => Ok(Bwrap::new(None)),
+        RuntimeChoice::Auto | RuntimeChoice::Bwrap => {
+            let bwrap = crate::container::bwrap::Bwrap::new(None);
+            let owner = rustix::process::geteuid().is_root().then(|| bwrap.user()).transpose()?;
+            Ok((Arc::new(bwrap), owner))
+        }
         other => bail!(
             "CONTAINER_RUNTIME asks for {other:?}, which this version does not drive yet: use auto or bwrap"
         ),
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn choose_runtime(_: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(u32, u32)>)> {
+    bail!("this version runs agents on Linux only, with bubblewrap; without isolation none is started")
 }
 
 /// The probe's result holds until the machine or the program changes; then it is
