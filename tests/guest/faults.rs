@@ -23,7 +23,7 @@ fn seen(text: &str) -> Option<String> {
 #[test]
 fn a_model_error_is_a_failure_and_the_session_goes_on() {
     let mut g = guest();
-    for (n, status, retry) in [(1, 529, true), (2, 400, false), (3, 401, false), (4, 429, true)] {
+    for (n, status, retry) in [(1, 529, true), (2, 404, false), (3, 401, false), (4, 429, true)] {
         g.turn(n, &format!("error:{status}"));
         let (turns, error, retryable) = g.failure();
         assert_eq!((turns, retryable), (ids(&[n]), retry), "{error}");
