@@ -9,10 +9,11 @@ CREATE TABLE groups (
     is_main INTEGER NOT NULL DEFAULT 0,
     trigger TEXT NOT NULL DEFAULT '',            -- empty: '@' and the assistant's name
     requires_trigger INTEGER NOT NULL DEFAULT 1,
+    egress TEXT NOT NULL DEFAULT 'web',          -- 'web', 'api', or domains with commas between
     container_config TEXT,
     added_at TEXT NOT NULL
 );
-INSERT INTO groups
+INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, container_config, added_at)
     SELECT folder, name, is_main, trigger_pattern, COALESCE(requires_trigger, 1), container_config, added_at
     FROM registered_groups;
 
@@ -59,6 +60,7 @@ INSERT INTO messages_2 (id, chat_jid, sender, sender_name, content, timestamp, i
     FROM messages WHERE id IS NOT NULL AND chat_jid IS NOT NULL ORDER BY timestamp, rowid;
 DROP TABLE messages;
 ALTER TABLE messages_2 RENAME TO messages;
+CREATE INDEX messages_queued ON messages(chat_jid, seq) WHERE state = 'queued';
 CREATE INDEX messages_open ON messages(chat_jid, seq) WHERE state IN ('queued', 'context') AND turn IS NULL;
 CREATE INDEX messages_turn ON messages(turn) WHERE turn IS NOT NULL;
 CREATE INDEX messages_chat ON messages(chat_jid, seq);

@@ -48,6 +48,8 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
+    std::fs::create_dir_all(config.store())?;
+    private(&config.store())?;
     let ledger = Ledger::open(&config.ledger())?;
     let (install, groups) = settle_in(&ledger, &config).await?;
     let (runtime, owner) = choose_runtime(&config)?;
@@ -131,6 +133,7 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
                         is_main: true,
                         trigger: String::new(),
                         requires_trigger: false,
+                        egress: "web".into(),
                     };
                     db::groups::add(c, &NewGroup { group, chats: vec![terminal] })?;
                     groups = db::groups::all(c)?;
@@ -158,7 +161,9 @@ fn choose_runtime(config: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(
 
 #[cfg(not(target_os = "linux"))]
 fn choose_runtime(_: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(u32, u32)>)> {
-    bail!("this version runs agents on Linux only, with bubblewrap; without isolation none is started")
+    bail!(
+        "this version runs agents on Linux only, with bubblewrap; without isolation none is started"
+    )
 }
 
 /// The probe's result holds until the machine or the program changes; then it is
@@ -273,7 +278,7 @@ impl Lock {
     }
 }
 
-/// Mailboxes and sessions are nobody else's business on this machine.
+/// Ledger, mailboxes and sessions are nobody else's business on this machine.
 fn private(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))

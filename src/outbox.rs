@@ -163,7 +163,10 @@ impl Courier {
                     settle(&ledger, channel.as_ref(), &jid, ended).await;
                     outcome
                 }
-                None => None,
+                None => {
+                    expire(&ledger, &jid).await;
+                    None
+                }
             };
             Round { jid, again }
         });
@@ -203,6 +206,14 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             tracing::error!(%error, row = id, "sent, but could not note it");
             return Some(Duration::from_secs(2));
         }
+    }
+}
+
+/// A row that no channel could take for a day is given up.
+async fn expire(ledger: &Ledger, jid: &str) {
+    let (jid, before) = (jid.to_owned(), now_ms() - GIVE_UP);
+    if let Err(error) = ledger.write(move |c| db::outbox::expire(c, &jid, before)).await {
+        tracing::error!(%error, "cannot write the outbox");
     }
 }
 

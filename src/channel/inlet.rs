@@ -20,6 +20,17 @@ pub enum Taken {
     Dropped,
 }
 
+impl Taken {
+    /// The state in which the message stays, if no turn will end it.
+    pub fn end(self) -> Option<MessageState> {
+        match self {
+            Taken::Stored(state @ (MessageState::Context | MessageState::Ignored)) => Some(state),
+            Taken::Unregistered | Taken::Dropped => Some(MessageState::Ignored),
+            Taken::Stored(_) | Taken::Known => None,
+        }
+    }
+}
+
 /// Stores what channels receive and wakes the group that it is for.
 #[derive(Clone)]
 pub struct Inlet {
@@ -110,7 +121,8 @@ fn store(
         content: &m.content,
         is_empty: m.content.trim().is_empty(),
     };
-    let trusted = router::trusted(&seen, &assistant);
+    // A direct chat that the owner linked to main is the owner's own.
+    let trusted = router::trusted(&seen, &assistant) || (group.is_main && !m.is_group);
     let file = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
     let route = router::route(&rules, &seen, &SenderAllowlist::from_read(file), &assistant);
     m.trusted = trusted;

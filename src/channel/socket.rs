@@ -253,7 +253,14 @@ impl Connection {
                 let taken = self.inlet.take(&client.name, message);
                 return Ok(Some(Box::pin(async move {
                     match taken.await {
-                        Ok(_) => ToClient::Ack { jid: &jid, id: &id }.line(),
+                        Ok(taken) => {
+                            let mut lines = ToClient::Ack { jid: &jid, id: &id }.line();
+                            // What no turn will end is at its end already.
+                            if let Some(state) = taken.end().filter(|_| client.status) {
+                                lines += &ToClient::Status { jid: &jid, id: &id, state }.line();
+                            }
+                            lines
+                        }
                         Err(error) => not_stored(&client, &jid, &id, &error),
                     }
                 })));

@@ -81,6 +81,14 @@ pub enum Groups {
         /// The chat's address.
         jid: String,
     },
+    /// Change what a group's agent may reach, from its next container on.
+    Egress {
+        /// The group's folder.
+        folder: String,
+        /// web, api (the model alone), or domains such as example.org,example.net.
+        #[arg(value_parser = egress)]
+        policy: String,
+    },
     /// List groups and their chats.
     List(Output),
     /// Forget a group. Its folder and its history stay.
@@ -107,8 +115,23 @@ pub struct Add {
     /// Answer every message, without a trigger.
     #[arg(long)]
     pub no_trigger: bool,
+    /// What its agent may reach: web, api (the model alone), or domains such as
+    /// example.org,example.net.
+    #[arg(long, default_value = "web", value_name = "POLICY", value_parser = egress)]
+    pub egress: String,
     #[command(flatten)]
     pub output: Output,
+}
+
+fn egress(text: &str) -> Result<String, String> {
+    let domain = |d: &str| {
+        d.contains('.') && d.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+    };
+    if matches!(text, "web" | "api") || text.split(',').all(domain) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("use web, api, or domains with commas between, such as example.org,example.net".into())
+    }
 }
 
 /// Parses the command line, runs the command, says what went wrong.

@@ -80,7 +80,7 @@ fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow]) {
         let sent = row.sent_at.map_or_else(|| "            ".into(), at);
         let error = row.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
         println!(
-            "  {sent}  {} to {}: {} after {} attempts{error}",
+            "  {sent}  {} to {}: {} (attempts: {}){error}",
             row.key, row.chat_jid, row.state, row.attempts
         );
     }

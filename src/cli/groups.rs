@@ -13,6 +13,14 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
     match command {
         Groups::List(output) => list(config, output),
         Groups::Add(add) => add_group(config, add).await,
+        Groups::Egress { folder, policy } => {
+            let (folder, policy) = (Folder::parse(folder)?, policy.clone());
+            let said = format!("{folder} may reach {policy}, from its next container on");
+            let ledger = Ledger::open(&config.ledger())?;
+            ledger.write(move |c| db::groups::set_egress(c, &folder, &policy)).await?;
+            println!("{said}");
+            Ok(Exit::Ok)
+        }
         Groups::Link { folder, jid } => {
             let (folder, jid) = (Folder::parse(folder)?, jid.clone());
             let said = format!("{jid} is linked to {folder}");
@@ -43,6 +51,7 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         is_main: false,
         trigger: add.trigger.clone().unwrap_or_default(),
         requires_trigger: !add.no_trigger,
+        egress: add.egress.clone(),
     };
     let new = NewGroup { group: group.clone(), chats: add.jid.clone() };
     let ledger = Ledger::open(&config.ledger())?;
@@ -84,7 +93,7 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
             (_, _, "") => format!("answers @{}", config.assistant_name),
             (_, _, trigger) => format!("answers {trigger}"),
         };
-        println!("{}  {}  ({trigger})", group.folder, group.name);
+        println!("{}  {}  ({trigger}; reaches {})", group.folder, group.name, group.egress);
         for chat in chats {
             println!("    {}  {}", chat.jid, chat.name);
         }

@@ -101,6 +101,9 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         if failed > 0 {
             problems.push(format!("{failed} answers could not be delivered and were given up; `nanoclaw explain` shows why"));
         }
+        for (folder, error) in db::turns::failing(&c)? {
+            problems.push(format!("the latest message in {folder} was not answered: {error}"));
+        }
         facts["at"] = now_ms().into();
     }
     facts["problems"] = problems.into();

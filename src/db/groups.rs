@@ -19,6 +19,8 @@ pub struct Group {
     pub trigger: String,
     /// Whether a message must begin with the trigger.
     pub requires_trigger: bool,
+    /// What its agent may reach: `web`, `api`, or domains with commas between.
+    pub egress: String,
 }
 
 /// What a new group is made of.
@@ -45,7 +47,7 @@ pub struct Chat {
     pub folder: Option<Folder>,
 }
 
-const COLUMNS: &str = "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger";
+const COLUMNS: &str = "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress";
 
 fn folder(text: String) -> rusqlite::Result<Folder> {
     Folder::parse(&text).map_err(|e| {
@@ -60,6 +62,7 @@ fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
         is_main: row.get(2)?,
         trigger: row.get(3)?,
         requires_trigger: row.get(4)?,
+        egress: row.get(5)?,
     })
 }
 
@@ -146,19 +149,28 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
         ));
     }
     c.execute(
-        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, added_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
-        params![g.folder.as_str(), g.name, g.is_main, g.trigger, g.requires_trigger],
+        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, egress, added_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+        params![g.folder.as_str(), g.name, g.is_main, g.trigger, g.requires_trigger, g.egress],
     )?;
     new.chats.iter().try_for_each(|jid| link(c, &g.folder, jid))
+}
+
+/// Changes what a group's agent may reach, from its next container on.
+pub fn set_egress(c: &Connection, folder: &Folder, egress: &str) -> Result<()> {
+    let rows =
+        c.execute("UPDATE groups SET egress = ?2 WHERE folder = ?1", [folder.as_str(), egress])?;
+    if rows == 0 { refuse(unknown(folder)) } else { Ok(()) }
+}
+
+fn unknown(folder: &Folder) -> String {
+    format!("there is no group {folder}; `nanoclaw groups list` shows those there are")
 }
 
 /// Links a chat to a group, unless it is linked to another.
 pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
-        return refuse(format!(
-            "there is no group {folder}; `nanoclaw groups list` shows those there are"
-        ));
+        return refuse(unknown(folder));
     }
     match of_chat(c, jid)? {
         Some(other) if other.folder != *folder => {
@@ -175,9 +187,7 @@ pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
 /// owed to its chats stay. Refused while it has open turns.
 pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
-        return refuse(format!(
-            "there is no group {folder}; `nanoclaw groups list` shows those there are"
-        ));
+        return refuse(unknown(folder));
     }
     let open: i64 = c.query_row(
         "SELECT (SELECT count(*) FROM turns WHERE folder = ?1 AND state IN ('queued', 'running'))

@@ -191,7 +191,7 @@ pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
 pub fn waiting_folders(c: &Connection) -> Result<Vec<String>> {
     let mut statement = c.prepare_cached(
         "SELECT DISTINCT c.folder FROM messages m JOIN chats c ON c.jid = m.chat_jid
-         WHERE m.state = 'queued' AND m.turn IS NULL AND c.folder IS NOT NULL",
+         WHERE m.state = 'queued' AND c.folder IS NOT NULL",
     )?;
     let rows = statement.query_map([], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

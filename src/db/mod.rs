@@ -29,3 +29,6 @@ pub use turns::{Claim, Claimed, OpenTurn, Tokens, TurnRow};
 pub fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,6 +145,16 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
     Ok(())
 }
 
+/// Gives up what has waited in a chat since before `before` (milliseconds).
+pub fn expire(c: &Connection, jid: &str, before: i64) -> Result<()> {
+    c.execute(
+        "UPDATE outbox SET state = 'failed', error = 'no channel for this chat was connected for a day'
+         WHERE chat_jid = ?1 AND state = 'pending' AND created_at < ?2",
+        params![jid, before],
+    )?;
+    Ok(())
+}
+
 /// What a turn said so far, whether sent or not.
 pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<OutboxRow>> {
     let sql = format!("SELECT {COLUMNS} FROM outbox WHERE turn = ?1 ORDER BY id");

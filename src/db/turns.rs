@@ -152,7 +152,7 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     let chats: Vec<String> = c
         .prepare_cached(
             "SELECT m.chat_jid FROM messages m JOIN chats c ON c.jid = m.chat_jid
-             WHERE c.folder = ?1 AND m.state = 'queued' AND m.turn IS NULL
+             WHERE c.folder = ?1 AND m.state = 'queued'
              GROUP BY m.chat_jid ORDER BY min(m.seq)",
         )?
         .query_map([claim.folder.as_str()], |r| r.get(0))?
@@ -192,10 +192,11 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
          WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL",
     )?
     .execute(params![jid, turn])?;
-    Ok(Some(Claimed { open: by_id(c, TurnId(turn))?, prompt, jid, more: chats.len() > 1 }))
+    Ok(Some(Claimed { open: open(c, TurnId(turn))?, prompt, jid, more: chats.len() > 1 }))
 }
 
-fn by_id(c: &Connection, turn: TurnId) -> Result<OpenTurn> {
+/// One open turn.
+pub fn open(c: &Connection, turn: TurnId) -> Result<OpenTurn> {
     let sql = format!("SELECT {OPEN} FROM turns WHERE id = ?1");
     Ok(c.prepare_cached(&sql)?.query_row([turn.0], open_turn)?)
 }
@@ -213,7 +214,7 @@ pub fn give(
                 started_at = ?4 WHERE id = ?1 RETURNING prompt, chat_jid",
         )?
         .query_row(params![turn.0, incarnation.0, deadline, now_ms()], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    Ok(Claimed { open: by_id(c, turn)?, prompt, jid, more: false })
+    Ok(Claimed { open: open(c, turn)?, prompt, jid, more: false })
 }
 
 /// Puts a turn back, to be given again at `not_before`. `costs` counts the attempt.
@@ -334,6 +335,17 @@ pub fn latest_of(c: &Connection, incarnation: Incarnation) -> Result<Option<Turn
         |r| r.get(0).map(TurnId),
     )
     .optional()?)
+}
+
+/// The folders whose latest turn that ended has failed, with the reason.
+pub fn failing(c: &Connection) -> Result<Vec<(String, String)>> {
+    let mut statement = c.prepare(
+        "SELECT folder, COALESCE(error, '') FROM turns WHERE state = 'failed' AND id IN
+            (SELECT max(id) FROM turns WHERE state IN ('done', 'failed') GROUP BY folder)
+         ORDER BY folder",
+    )?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// A turn to look at.

@@ -12,7 +12,7 @@ pub enum Next {
     Retry(Duration),
     /// Only a new message helps; nothing else will be done.
     WriteAgain,
-    /// The owner must mend something first; `nanoclaw doctor` says what.
+    /// The owner must mend something first; `nanoclaw status` says what.
     OwnerMustAct,
 }
 
@@ -30,7 +30,7 @@ pub fn failed(reason: &str, next: Next) -> String {
         Next::Retry(wait) => format!("I will try again in {}.", words(wait)),
         Next::WriteAgain => "I will not try again by myself: please write again.".into(),
         Next::OwnerMustAct => {
-            "My owner must mend that first (\"nanoclaw doctor\" says how); then please write again."
+            "My owner must mend that first (\"nanoclaw status\" says more); then please write again."
                 .into()
         }
     };

@@ -79,6 +79,17 @@ pub enum Egress {
     Domains(Vec<String>),
 }
 
+impl Egress {
+    /// `web`, `api`, or domains with commas between, as the ledger has it.
+    pub fn parse(text: &str) -> Egress {
+        match text {
+            "web" => Egress::Web,
+            "api" => Egress::Api,
+            domains => Egress::Domains(domains.split(',').map(str::to_owned).collect()),
+        }
+    }
+}
+
 /// The container behind one socket.
 #[derive(Clone, Debug)]
 pub struct Tenant {

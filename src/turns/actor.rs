@@ -4,7 +4,7 @@
 //! The order in which a step is carried out is what makes a crash harmless: rows
 //! first, in one commit; only then the new state, and everything the outside sees.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::rows::{self, Payload};
 use super::slots::Place;
 use super::state::{self, Effect, Event, State};
 use crate::db::{self, now_ms};
-use crate::ids::Folder;
+use crate::ids::{Folder, TurnId};
 use crate::ipc::record::HostRecord;
 
 /// What an actor is told.
@@ -42,6 +42,8 @@ pub struct Actor {
     pub(super) own: UnboundedSender<Message>,
     /// What to tell people when the guest's end fails a turn.
     pub(super) last_error: Option<String>,
+    /// Where each given turn's answer goes: there the assistant is seen at work.
+    pub(super) working: BTreeMap<TurnId, String>,
     /// Whether the incarnation to bury is of a host that had died.
     pub(super) crash: bool,
     place: Option<Place>,
@@ -67,6 +69,7 @@ impl Actor {
             asking: None,
             own,
             crash,
+            working: BTreeMap::new(),
             last_error: None,
         };
         actor.handle(Event::Tick).await;
@@ -147,7 +150,22 @@ impl Actor {
         }
         let idle = self.state.idle_since();
         self.host.slots.note(&self.folder, idle, &self.own);
+        self.rest();
         true
+    }
+
+    /// Stops showing that the assistant is at work where no turn is given any more.
+    fn rest(&mut self) {
+        let at_work = |id: &TurnId| {
+            let mut given = self.state.turns.iter().filter(|t| t.phase.is_given());
+            given.any(|t| t.id == *id)
+        };
+        let (working, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.working).into_iter().partition(|(id, _)| at_work(id));
+        self.working = working;
+        for jid in ended.values().filter(|jid| !self.working.values().any(|other| other == *jid)) {
+            self.host.outbox.typing(jid, false);
+        }
     }
 
     async fn step(

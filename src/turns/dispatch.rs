@@ -132,15 +132,11 @@ impl Dispatcher {
             Ok(left) => left,
             Err(error) => return tracing::error!(%error, "cannot read the ledger"),
         };
-        // A group has at most one; should there be more, the later ones are buried
-        // by the actor and the earlier ones here.
-        let mut latest: HashMap<Folder, Incarnation> = HashMap::new();
+        // A group has at most one: the next is opened only when the last is dead.
         for open in left {
-            let Ok(folder) = Folder::parse(&open.folder) else { continue };
-            latest.insert(folder, open.id);
-        }
-        for (folder, id) in latest {
-            self.spawn(&folder, Some(id)).await;
+            if let Ok(folder) = Folder::parse(&open.folder) {
+                self.spawn(&folder, Some(open.id)).await;
+            }
         }
         self.look().await;
     }

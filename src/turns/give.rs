@@ -28,7 +28,7 @@ impl Actor {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 tracing::warn!(group = %self.folder, "the group is gone");
-                return None;
+                return Some(Event::GroupGone);
             }
             Err(error) => {
                 tracing::error!(group = %self.folder, %error, "cannot open an incarnation; trying again");
@@ -115,6 +115,8 @@ impl Actor {
     /// the guest at once.
     async fn hand_over(&mut self, claimed: Claimed, preface: Option<String>) -> Event {
         let open = claimed.open;
+        self.host.outbox.typing(&claimed.jid, true);
+        self.working.insert(open.id, claimed.jid);
         let prompt = match preface {
             Some(preface) => preface + &claimed.prompt,
             None => claimed.prompt,

@@ -120,7 +120,7 @@ impl Guest {
             incarnation: id,
             group: folder.clone(),
             token: token.clone(),
-            egress: Egress::Web,
+            egress: Egress::parse(&group.egress),
         };
         let serving = host.proxy.serve(&run, tenant).map_err(|source| io(&run, source))?;
         mailbox.write(&HostRecord::Start(Start {

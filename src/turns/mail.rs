@@ -44,6 +44,8 @@ impl Actor {
     /// for the next look.
     async fn take(&mut self, number: u64, record: GuestRecord, live: bool) -> bool {
         match record {
+            // What a dead guest said of itself is of no use any more.
+            GuestRecord::Ready { .. } | GuestRecord::State { .. } if !live => true,
             GuestRecord::Ready { cli_version } => {
                 tracing::info!(group = %self.folder, cli_version, "ready");
                 self.handle(Event::Ready).await;
@@ -172,7 +174,7 @@ impl Actor {
         if directory.join("out").exists() && !Box::pin(self.drain_mailbox(id)).await {
             return None;
         }
-        Some(Event::Buried { crash: std::mem::take(&mut self.crash) })
+        Some(Event::Buried { crash: self.crash })
     }
 
     async fn drain_mailbox(&mut self, id: Incarnation) -> bool {
@@ -212,6 +214,7 @@ impl Actor {
     pub(super) fn clean(&mut self, id: Incarnation) {
         self.host.watch.remove(&self.host.config.ipc(&self.folder, id));
         self.guest = None;
+        self.crash = false;
         if let Err(error) = guest::remove(&self.host.config, &self.folder, id) {
             tracing::warn!(group = %self.folder, %error, "cannot remove the guest's directory");
         }

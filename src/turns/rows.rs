@@ -1,10 +1,12 @@
 //! What the state machine's row effects do to the ledger: one step, one commit.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::state::{Effect, Why};
 use crate::db::{self, NewRow, Tokens};
-use crate::ids::TurnId;
+use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::prompt::{notices, split};
 use crate::proxy::Usage;
@@ -21,21 +23,27 @@ pub struct Payload {
     pub error: Option<String>,
     /// What the model was used for since the last step.
     pub usage: Vec<Usage>,
-    /// For "still working": for how long.
-    pub running: std::time::Duration,
 }
 
 /// Applies the row effects among `effects`. Returns the turns that ended.
 pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Result<Vec<TurnId>> {
     let mut ended = Vec::new();
-    let mut metered = effects.iter().find_map(turn_of);
+    let metered = match effects.iter().find_map(turn_of) {
+        Some(turn) => Some(turn),
+        None => effects
+            .iter()
+            .find_map(dead)
+            .map(|id| db::turns::latest_of(c, id))
+            .transpose()?
+            .flatten(),
+    };
     for effect in effects {
         match effect {
             Effect::Complete(turns) => ended.extend(complete(c, turns, payload.text.as_deref())?),
             Effect::GiveUp { turn, why } => {
                 let reason = reason(*why, payload);
                 if db::turns::fail(c, *turn, &reason)? {
-                    let text = notices::failed(&reason, notices::Next::WriteAgain);
+                    let text = notices::failed(&reason, next(&reason));
                     say(c, *turn, "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
                     ended.push(*turn);
                 }
@@ -47,7 +55,9 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             Effect::Notice(turn) => {
                 db::turns::notice(c, *turn)?;
                 let jid = db::turns::jid(c, *turn)?;
-                say(c, *turn, "notice:working", &jid, &notices::still_working(payload.running))?;
+                let age = db::now_ms() - db::turns::open(c, *turn)?.created_at;
+                let since = Duration::from_millis(age.unsigned_abs());
+                say(c, *turn, "notice:working", &jid, &notices::still_working(since))?;
             }
             Effect::Dead(id) => {
                 let reason = payload.error.as_deref().unwrap_or("ended");
@@ -56,10 +66,9 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             _ => {}
         }
     }
-    for usage in &payload.usage {
-        if let Some(turn) = metered.take().or(ended.first().copied()) {
+    if let Some(turn) = metered {
+        for usage in &payload.usage {
             db::turns::meter(c, turn, &usage.model, &tokens(usage))?;
-            metered = Some(turn);
         }
     }
     Ok(ended)
@@ -107,10 +116,27 @@ fn reason(why: Why, payload: &Payload) -> String {
     }
 }
 
+/// What helps. A credential and a missing program are the owner's to mend.
+fn next(reason: &str) -> notices::Next {
+    let owner = ["credential", "no credit", "wants payment", "is missing", "cannot start"];
+    if owner.iter().any(|word| reason.contains(word)) {
+        notices::Next::OwnerMustAct
+    } else {
+        notices::Next::WriteAgain
+    }
+}
+
 fn turn_of(effect: &Effect) -> Option<TurnId> {
     match effect {
         Effect::Complete(turns) => turns.first().copied(),
         Effect::GiveUp { turn, .. } | Effect::Requeue { turn, .. } => Some(*turn),
+        _ => None,
+    }
+}
+
+fn dead(effect: &Effect) -> Option<Incarnation> {
+    match effect {
+        Effect::Dead(id) => Some(*id),
         _ => None,
     }
 }

@@ -112,6 +112,13 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// Whether a guest has the turn.
+    pub fn is_given(self) -> bool {
+        !matches!(self, Phase::Queued { .. })
+    }
+}
+
 /// Why a turn was interrupted or given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -162,6 +169,8 @@ pub enum Event {
     Slot,
     /// The incarnation has its number and its directories (the actor).
     Opened(Incarnation),
+    /// The group does not exist any more (the actor).
+    GroupGone,
     /// A claim or a repetition made this turn run (the actor).
     Claimed(OpenTurn),
     /// There was nothing to claim, or, if `again`, the ledger could not be written
@@ -307,7 +316,7 @@ impl State {
     }
 
     fn busy(&self) -> bool {
-        self.turns.iter().any(|t| !matches!(t.phase, Phase::Queued { .. }))
+        self.turns.iter().any(|t| t.phase.is_given())
     }
 
     fn due(&self, now: i64) -> Vec<TurnId> {
@@ -357,6 +366,12 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
             give_and_claim(rules, &mut s, &mut effects, now);
             effects.push(Effect::Spawn);
         }
+        Event::GroupGone => {
+            s.guest = Guest::Absent;
+            s.work = false;
+            s.turns.clear();
+            effects.push(Effect::FreeSlot);
+        }
         Event::Claimed(open) => {
             s.turns.retain(|t| t.id != open.id);
             s.turns.push(Turn::from(open));
@@ -401,7 +416,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
             }
         }
         Event::Buried { crash } => {
-            let given = |t: &Turn| !matches!(t.phase, Phase::Queued { .. });
+            let given = |t: &Turn| t.phase.is_given();
             fail(rules, &mut s, &mut effects, now, true, !crash, given);
             if let Some(id) = s.incarnation() {
                 effects.extend([Effect::Dead(id), Effect::Clean(id), Effect::FreeSlot]);
