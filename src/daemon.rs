@@ -24,7 +24,7 @@ use crate::turns::slots::Slots;
 use crate::turns::state::Rules;
 
 /// How long running turns may go on after a stop was asked for.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// What a daemon that runs says about itself.
 #[derive(Clone, Debug)]
@@ -39,13 +39,13 @@ pub struct Ready {
     pub practice: bool,
 }
 
-/// Runs until `stop` resolves, then drains. `ready` is called once, when messages
+/// Runs until `stop` resolves, then drains within the grace that it says. `ready` is called once, when messages
 /// are taken. Fails without having changed anything that matters.
 pub async fn run(
     config: Arc<Config>,
     began: Instant,
     ready: impl FnOnce(&Ready),
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Duration>,
 ) -> anyhow::Result<()> {
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
     std::fs::create_dir_all(config.store())?;
@@ -90,7 +90,7 @@ pub async fn run(
 
     ready(&Ready { took: began.elapsed(), groups, health, practice });
     outbox.wake();
-    Dispatcher::new(host).run(work, mail, stop, GRACE).await;
+    Dispatcher::new(host).run(work, mail, stop).await;
 
     // What the last turns said still goes out, if somebody takes it.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,8 +145,10 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
 }
 
 /// The runtime, and the uid and gid of its guests where those are not the daemon's.
+type Chosen = (Arc<dyn Runtime>, Option<(u32, u32)>);
+
 #[cfg(target_os = "linux")]
-fn choose_runtime(config: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(u32, u32)>)> {
+fn choose_runtime(config: &Config) -> anyhow::Result<Chosen> {
     match config.runtime {
         RuntimeChoice::Auto | RuntimeChoice::Bwrap => {
             let bwrap = crate::container::bwrap::Bwrap::new(None);
@@ -160,7 +162,7 @@ fn choose_runtime(config: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(
 }
 
 #[cfg(not(target_os = "linux"))]
-fn choose_runtime(_: &Config) -> anyhow::Result<(Arc<dyn Runtime>, Option<(u32, u32)>)> {
+fn choose_runtime(_: &Config) -> anyhow::Result<Chosen> {
     bail!(
         "this version runs agents on Linux only, with bubblewrap; without isolation none is started"
     )

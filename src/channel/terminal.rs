@@ -24,6 +24,8 @@ pub enum Ended {
     Answered,
     /// At least one line was not.
     Failed,
+    /// Ctrl-C. What was not answered yet stays in the ledger.
+    Interrupted,
 }
 
 /// A connection to the daemon as the owner's terminal.
@@ -67,9 +69,12 @@ impl Terminal {
         let mut failed = false;
         let mut input_ended = false;
         prompt(at_keyboard);
+        let interrupt = tokio::signal::ctrl_c();
+        tokio::pin!(interrupt);
         while !(input_ended && open.is_empty()) {
             let may_type = !input_ended && (at_keyboard || open.is_empty());
             tokio::select! {
+                _ = &mut interrupt => return Ok(Ended::Interrupted),
                 line = typed.recv(), if may_type => match line {
                     None => input_ended = true,
                     Some(Err(error)) => {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::oneshot;
@@ -18,20 +18,23 @@ pub async fn run(config: Arc<Config>, began: Instant) -> anyhow::Result<Exit> {
         Some(terminal) => terminal.converse().await?,
         None => with_own_daemon(config, began).await?,
     };
+    if ended == Ended::Interrupted {
+        eprintln!(
+            "\nWhat was not answered yet stays in the ledger; it is answered when the assistant next runs."
+        );
+    }
     Ok(match ended {
         Ended::Answered => Exit::Ok,
-        Ended::Failed => Exit::Failed,
+        Ended::Failed | Ended::Interrupted => Exit::Failed,
     })
 }
 
 async fn with_own_daemon(config: Arc<Config>, began: Instant) -> anyhow::Result<Ended> {
     log_to_file(&config)?;
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel::<Duration>();
     let (ready, is_ready) = oneshot::channel();
-    let stopped = async {
-        // Dropped or sent: both mean the end.
-        let _ = stopped.await;
-    };
+    // Dropped means the end as well.
+    let stopped = async { stopped.await.unwrap_or(daemon::GRACE) };
     let serving = daemon::run(config.clone(), began, |r| _ = ready.send(r.practice), stopped);
     let talking = async {
         let Ok(practice) = is_ready.await else { return Ok(Ended::Failed) };
@@ -46,7 +49,12 @@ async fn with_own_daemon(config: Arc<Config>, began: Instant) -> anyhow::Result<
             .await?
             .context("the daemon did not listen")?;
         let ended = terminal.converse().await;
-        drop(stop);
+        let grace = match ended {
+            Ok(Ended::Interrupted) => Duration::ZERO,
+            _ => daemon::GRACE,
+        };
+        // The daemon is only gone if it failed, which its result says.
+        let _ = stop.send(grace);
         ended
     };
     let (served, ended) = tokio::join!(serving, talking);

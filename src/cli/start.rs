@@ -35,6 +35,7 @@ pub async fn run(config: Arc<Config>, began: Instant) -> anyhow::Result<Exit> {
             #[expect(clippy::disallowed_methods, reason = "asked for; the ledger has everything")]
             std::process::exit(i32::from(Exit::Failed as u8));
         });
+        daemon::GRACE
     };
     daemon::run(config.clone(), began, |ready| announce(&config, ready), stop).await?;
     Ok(Exit::Ok)

@@ -101,27 +101,26 @@ impl Dispatcher {
     }
 
     /// Recovers what the last run left, then serves until `stop` resolves, then
-    /// drains: running turns get `grace`, what remains is interrupted and stays
-    /// queued.
+    /// drains: running turns get the grace that it says, what remains is interrupted
+    /// and stays queued.
     pub async fn run(
         mut self,
         mut work: UnboundedReceiver<Folder>,
         mut mail: UnboundedReceiver<Folder>,
-        stop: impl Future<Output = ()>,
-        grace: Duration,
+        stop: impl Future<Output = Duration>,
     ) {
         tokio::pin!(stop);
         self.recover().await;
         let mut net = tokio::time::interval(SAFETY_NET);
         net.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        let grace = loop {
             tokio::select! {
                 Some(folder) = work.recv() => self.tell(&folder, Message::Event(Event::Work)).await,
                 Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
                 _ = net.tick() => self.look().await,
-                () = &mut stop => break,
+                grace = &mut stop => break grace,
             }
-        }
+        };
         self.drain(mail, grace).await;
     }
 
