@@ -1,0 +1,227 @@
+//! The function itself: [`step`] at the top, what it leans on below.
+
+use super::{Effect, Event, Guest, Phase, Rules, State, Turn, Why};
+
+/// The one decision. `now` is in milliseconds since 1970.
+pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Vec<Effect>) {
+    let mut s = state.clone();
+    let mut effects = Vec::new();
+    match event {
+        Event::Work => s.work = true,
+        Event::Slot if s.guest == Guest::Waiting && !s.draining => {
+            effects.push(Effect::Open { fresh: s.wants_fresh(rules, now) });
+        }
+        Event::Slot => effects.push(Effect::FreeSlot),
+        Event::Opened(id) => {
+            s.guest = Guest::Starting { id: *id, since: now };
+            give_and_claim(rules, &mut s, &mut effects, now);
+            effects.push(Effect::Spawn);
+        }
+        Event::GroupGone => {
+            s.guest = Guest::Absent;
+            s.work = false;
+            s.turns.clear();
+            effects.push(Effect::FreeSlot);
+        }
+        Event::Claimed(open) => {
+            s.turns.retain(|t| t.id != open.id);
+            s.turns.push(Turn::from(open));
+        }
+        Event::NotClaimed { again } => s.work |= again,
+        Event::NotGiven(id) => {
+            for t in s.turns.iter_mut().filter(|t| t.id == *id) {
+                t.phase = Phase::Queued { not_before: now + rules.backoff };
+            }
+        }
+        Event::Ready => {
+            if let Guest::Starting { id, .. } = s.guest {
+                s.guest = Guest::Live { id, idle_since: None, background: 0 };
+            }
+        }
+        Event::Done(turns) => {
+            let ended: Vec<TurnId> =
+                s.turns.iter().map(|t| t.id).filter(|id| turns.contains(id)).collect();
+            s.turns.retain(|t| !ended.contains(&t.id));
+            if !ended.is_empty() {
+                effects.push(Effect::Complete(ended));
+            }
+        }
+        Event::Failed { turns, retryable } => {
+            fail(rules, &mut s, &mut effects, now, *retryable, true, |t| turns.contains(&t.id));
+        }
+        Event::Background(count) => {
+            if let Guest::Live { background, .. } = &mut s.guest {
+                *background = *count;
+            }
+        }
+        Event::Evict => {
+            if s.idle_since().is_some() {
+                close(rules, &mut s, &mut effects, now);
+            }
+        }
+        Event::Runaway => stop(&mut s, &mut effects),
+        Event::Exited => {
+            if let Some(id) = s.incarnation() {
+                s.guest = Guest::Lost { id };
+                effects.push(Effect::Bury);
+            }
+        }
+        Event::Buried { crash } => {
+            let given = |t: &Turn| t.phase.is_given();
+            fail(rules, &mut s, &mut effects, now, true, !crash, given);
+            if let Some(id) = s.incarnation() {
+                effects.extend([Effect::Dead(id), Effect::Clean(id), Effect::FreeSlot]);
+            }
+            s.guest = Guest::Absent;
+        }
+        Event::Tick => tick(rules, &mut s, &mut effects, now),
+        Event::Drain => {
+            s.draining = true;
+            if s.guest == Guest::Waiting {
+                s.guest = Guest::Absent;
+                effects.push(Effect::FreeSlot);
+            }
+        }
+        Event::DrainNow => drain_now(rules, &mut s, &mut effects, now),
+    }
+    // What the ledger refused is not asked of it again at once, but by the tick.
+    if !matches!(event, Event::NotClaimed { .. } | Event::NotGiven(_)) {
+        go_on(rules, &mut s, &mut effects, now);
+    }
+    (s, effects)
+}
+
+/// What follows from the state alone, whatever the event was.
+fn go_on(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    match s.guest {
+        Guest::Lost { .. } if !effects.contains(&Effect::Bury) => effects.push(Effect::Bury),
+        Guest::Absent if !s.draining && (s.work || !s.due(now).is_empty()) => {
+            s.guest = Guest::Waiting;
+            effects.push(Effect::AskSlot);
+        }
+        Guest::Live { background, idle_since, id } => {
+            let fresh = s.wants_fresh(rules, now);
+            if (s.draining || fresh) && !s.busy() {
+                return close(rules, s, effects, now);
+            }
+            if !s.draining && !fresh {
+                give_and_claim(rules, s, effects, now);
+            }
+            let acts = effects.iter().any(|e| matches!(e, Effect::Give(_) | Effect::Claim));
+            let idle = !acts && !s.busy() && background == 0;
+            let idle_since = idle.then(|| idle_since.unwrap_or(now));
+            s.guest = Guest::Live { id, background, idle_since };
+        }
+        _ => {}
+    }
+}
+
+fn give_and_claim(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    for id in s.due(now) {
+        effects.push(Effect::Give(id));
+        for t in s.turns.iter_mut().filter(|t| t.id == id) {
+            t.phase = Phase::Given { deadline: now + rules.turn };
+        }
+    }
+    if s.work {
+        s.work = false;
+        effects.push(Effect::Claim);
+    }
+}
+
+/// Ends an attempt of the `chosen` turns: another one, or the end.
+fn fail(
+    rules: &Rules,
+    s: &mut State,
+    effects: &mut Vec<Effect>,
+    now: i64,
+    retryable: bool,
+    costs: bool,
+    chosen: impl Fn(&Turn) -> bool,
+) {
+    s.turns.retain_mut(|t| {
+        if !chosen(t) {
+            return true;
+        }
+        let cost = t.cost + u32::from(costs);
+        let why = match t.phase {
+            Phase::Interrupted { why: Why::Drain, .. } => {
+                t.phase = Phase::Queued { not_before: now };
+                effects.push(Effect::Requeue { turn: t.id, not_before: now, costs: false });
+                return true;
+            }
+            Phase::Interrupted { why, .. } => why,
+            Phase::Given { deadline } if deadline <= now => Why::Deadline,
+            _ if retryable && cost < rules.attempts && t.attempt < rules.attempts_in_all => {
+                let pause =
+                    if costs { rules.backoff * 3_i64.pow(cost.saturating_sub(1)) } else { 0 };
+                t.cost = cost;
+                t.phase = Phase::Queued { not_before: now + pause };
+                effects.push(Effect::Requeue { turn: t.id, not_before: now + pause, costs });
+                return true;
+            }
+            _ => Why::Failed,
+        };
+        effects.push(Effect::GiveUp { turn: t.id, why });
+        false
+    });
+}
+
+fn tick(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    let mut overdue = false;
+    for t in &mut s.turns {
+        match t.phase {
+            Phase::Given { deadline } if deadline <= now => {
+                t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Deadline };
+                effects.push(Effect::Interrupt(t.id));
+            }
+            Phase::Interrupted { until, .. } if until <= now => overdue = true,
+            _ => {}
+        }
+        if !t.noticed && t.created_at + rules.notice <= now {
+            t.noticed = true;
+            effects.push(Effect::Notice(t.id));
+        }
+    }
+    match s.guest {
+        Guest::Starting { since, .. } if since + rules.start <= now => overdue = true,
+        Guest::Closing { until, .. } if until <= now => overdue = true,
+        Guest::Live { idle_since: Some(since), .. } if since + rules.idle <= now => {
+            close(rules, s, effects, now);
+        }
+        _ => {}
+    }
+    if overdue {
+        stop(s, effects);
+    }
+}
+
+fn drain_now(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    s.draining = true;
+    for t in &mut s.turns {
+        if matches!(t.phase, Phase::Given { .. }) {
+            t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Drain };
+            effects.push(Effect::Interrupt(t.id));
+        }
+    }
+    match s.guest {
+        Guest::Starting { .. } => stop(s, effects),
+        Guest::Live { .. } => close(rules, s, effects, now),
+        _ => {}
+    }
+}
+
+fn close(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
+    if let Guest::Live { id, .. } = s.guest {
+        s.guest = Guest::Closing { id, until: now + rules.grace };
+        effects.push(Effect::Close);
+    }
+}
+
+fn stop(s: &mut State, effects: &mut Vec<Effect>) {
+    if let Guest::Starting { id, .. } | Guest::Live { id, .. } | Guest::Closing { id, .. } = s.guest
+    {
+        s.guest = Guest::Stopping { id };
+        effects.push(Effect::Stop);
+    }
+}
