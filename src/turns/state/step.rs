@@ -1,6 +1,7 @@
 //! The function itself: [`step`] at the top, what it leans on below.
 
 use super::{Effect, Event, Guest, Phase, Rules, State, Turn, Why};
+use crate::ids::TurnId;
 
 /// The one decision. `now` is in milliseconds since 1970.
 pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Vec<Effect>) {
