@@ -19,6 +19,7 @@ pub const NANOCLAW: &str = env!("CARGO_BIN_EXE_nanoclaw");
 
 /// An installation.
 pub struct Home {
+    mounted: Option<PathBuf>,
     _directory: tempfile::TempDir,
     path: PathBuf,
     env: BTreeMap<String, String>,
@@ -40,6 +41,30 @@ impl Home {
         std::fs::copy(stand_in(), cli.join("claude")).unwrap();
         home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
         home
+    }
+
+    /// With the stand-in, on a small disk of its own that ends with the home;
+    /// `None` where none can be mounted.
+    pub fn on_small_disk(megabytes: u32) -> Option<Home> {
+        let mut home = Home::below("disk");
+        let cli = home.path.with_file_name("cli");
+        std::fs::rename(home.cli(), &cli).unwrap();
+        let size = format!("size={megabytes}m,mode=755");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "nanoclaw"]).arg(&home.path).output();
+        match mounted {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                eprintln!("skipped: no disk of its own: {}", String::from_utf8_lossy(&output.stderr).trim());
+                return None;
+            }
+            Err(error) => {
+                eprintln!("skipped: no disk of its own: mount: {error}");
+                return None;
+            }
+        }
+        home.mounted = Some(home.path.clone());
+        home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
+        Some(home)
     }
 
     /// With a shell script for the CLI: `script`, after which the stand-in runs.
@@ -82,7 +107,7 @@ impl Home {
         let directory = tempfile::Builder::new().prefix("nanoclaw-").tempdir().unwrap();
         let path = directory.path().join(relative);
         std::fs::create_dir_all(&path).unwrap();
-        let mut home = Home { _directory: directory, path, env: BTreeMap::new(), program: vec![NANOCLAW.into()] };
+        let mut home = Home { mounted: None, _directory: directory, path, env: BTreeMap::new(), program: vec![NANOCLAW.into()] };
         let path = home.path().to_str().unwrap().to_owned();
         home.set("HOME", &path);
         home.set("NANOCLAW_HOME", &path);
@@ -182,6 +207,17 @@ impl Home {
                 line.split(|&b| b == 0).any(|a| a.starts_with(label.as_bytes()))
             })
             .collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+        if let Some(path) = &self.mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(path).status();
+        }
     }
 }
 
