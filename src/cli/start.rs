@@ -17,6 +17,8 @@ pub async fn run(config: Arc<Config>, began: Instant) -> anyhow::Result<Exit> {
         .with_max_level(config.log_level)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // It would complain with a macro that panics where the log's disk is full.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     let mut term = signal(SignalKind::terminate())?;

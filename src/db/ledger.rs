@@ -50,8 +50,9 @@ pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 /// Answers one caller, once its batch is committed (`None`) or lost (the reason).
 type Reply = Box<dyn FnOnce(Option<String>) + Send>;
-/// Runs in the open transaction, or is told why there is none.
-type Job = Box<dyn FnOnce(std::result::Result<&Connection, &str>) -> Reply + Send>;
+/// Runs in the open transaction, or is told why there is none. Besides the reply it
+/// says what went wrong, if anything did.
+type Job = Box<dyn FnOnce(std::result::Result<&Connection, &str>) -> (Reply, Option<String>) + Send>;
 
 /// A handle to the writing thread. Cheap to clone; the thread ends with the last.
 #[derive(Clone, Debug)]
@@ -109,14 +110,19 @@ impl Ledger {
                 Ok(connection) => in_savepoint(connection, change),
                 Err(reason) => Err(LedgerError::Commit(reason.into())),
             };
-            Box::new(move |lost| {
+            let wrong = match &outcome {
+                Err(LedgerError::Sqlite(error)) => Some(error.to_string()),
+                _ => None,
+            };
+            let reply: Reply = Box::new(move |lost| {
                 let outcome = match (lost, outcome) {
                     (Some(reason), Ok(_)) => Err(LedgerError::Commit(reason)),
                     (_, outcome) => outcome,
                 };
                 // A caller that went away does not need its answer.
                 let _ = answer.send(outcome);
-            })
+            });
+            (reply, wrong)
         });
         let sent = self.jobs.send(job);
         async move {
@@ -143,21 +149,40 @@ fn connect(path: &Path) -> Result<Connection> {
 
 fn write_batches(connection: &Connection, queue: &mpsc::Receiver<Job>) {
     while let Ok(first) = queue.recv() {
-        let batch = std::iter::once(first).chain(queue.try_iter().take(256));
-        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-            let reason = error.to_string();
-            batch.map(|job| job(Err(&reason))).for_each(|reply| reply(None));
-            continue;
+        let mut batch = std::iter::once(first).chain(queue.try_iter().take(256)).peekable();
+        while batch.peek().is_some() {
+            write_batch(connection, &mut batch);
         }
-        let replies: Vec<Reply> = batch.map(|job| job(Ok(connection))).collect();
-        let lost = connection.execute_batch("COMMIT").err().map(|error| {
-            // A failed commit may leave the transaction open.
-            let _ = connection.execute_batch("ROLLBACK");
-            error.to_string()
-        });
-        for reply in replies {
-            reply(lost.clone());
+    }
+}
+
+/// One transaction, with as many of the jobs as get into it.
+fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        let reason = error.to_string();
+        jobs.for_each(|job| job(Err(&reason)).0(None));
+        return;
+    }
+    let mut replies = Vec::new();
+    for job in jobs {
+        let (reply, wrong) = job(Ok(connection));
+        replies.push(reply);
+        // A full disk, and some other errors, make SQLite roll back everything and
+        // not just the statement: then nothing of what ran before is there, and
+        // what runs after would be committed alone.
+        if connection.is_autocommit() {
+            let lost = wrong.unwrap_or_else(|| "the transaction was rolled back".into());
+            replies.into_iter().for_each(|reply| reply(Some(lost.clone())));
+            return;
         }
+    }
+    let lost = connection.execute_batch("COMMIT").err().map(|error| {
+        // A failed commit may leave the transaction open.
+        let _ = connection.execute_batch("ROLLBACK");
+        error.to_string()
+    });
+    for reply in replies {
+        reply(lost.clone());
     }
 }
 
@@ -171,5 +196,54 @@ fn in_savepoint<T>(
     match connection.execute_batch(end) {
         Ok(()) => outcome,
         Err(error) => outcome.and(Err(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A row of `bytes` bytes under a name.
+    fn row(ledger: &Ledger, name: &'static str, bytes: usize) -> impl Future<Output = Result<()>> + use<> {
+        ledger.write(move |c| {
+            c.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", (name, i64::try_from(bytes).unwrap_or(0)))?;
+            Ok(())
+        })
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_full_disk_refuses_what_it_undid_and_keeps_what_it_said_it_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("messages.db")).unwrap();
+        ledger
+            .write(|c| {
+                c.execute_batch("CREATE TABLE t (name TEXT, filling BLOB)")?;
+                let pages: i64 = c.pragma_query_value(None, "page_count", |r| r.get(0))?;
+                Ok(c.pragma_update_and_check(None, "max_page_count", pages + 20, |_| Ok(()))?)
+            })
+            .await
+            .unwrap();
+        // One batch: the thread is held up until all of them wait.
+        let (go, gate) = mpsc::channel::<()>();
+        let held = ledger.write(move |_| {
+            let _ = gate.recv();
+            Ok(())
+        });
+        let waiting = [row(&ledger, "a", 10), row(&ledger, "too large", 1 << 20), row(&ledger, "b", 10), row(&ledger, "c", 10)];
+        go.send(()).unwrap();
+        let _ = held.await;
+        let mut said = Vec::new();
+        for (name, outcome) in ["a", "too large", "b", "c"].into_iter().zip(waiting) {
+            match outcome.await {
+                Ok(()) => said.push(name.to_owned()),
+                Err(error) => assert!(error.is_disk_full(), "{name}: {error}"),
+            }
+        }
+        let names = |c: &Connection| -> Result<Vec<String>> {
+            Ok(c.prepare("SELECT name FROM t ORDER BY rowid")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?)
+        };
+        assert_eq!(ledger.write(names).await.unwrap(), said);
+        assert!(said.contains(&"c".to_owned()), "one that does not fit spoils no later ones: {said:?}");
     }
 }

@@ -200,15 +200,18 @@ impl Guest {
         }
     }
 
-    /// Waits until the process has ended; for ever if there is none.
+    /// Waits until the process has ended; for ever if there is none, or if its end
+    /// was told already: what follows from it may have to wait for the ledger.
     pub async fn exited(&mut self) -> String {
-        match &mut self.process {
+        let status = match &mut self.process {
             Some(child) => match child.wait().await {
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
             },
             None => std::future::pending().await,
-        }
+        };
+        self.process = None;
+        status
     }
 }
 

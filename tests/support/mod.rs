@@ -12,29 +12,87 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub mod api;
+
 /// The program under test.
 pub const NANOCLAW: &str = env!("CARGO_BIN_EXE_nanoclaw");
 
 /// An installation.
 pub struct Home {
-    directory: tempfile::TempDir,
+    mounted: Option<PathBuf>,
+    _directory: tempfile::TempDir,
+    path: PathBuf,
     env: BTreeMap<String, String>,
+    /// What runs the program, and the program.
+    program: Vec<String>,
 }
 
 impl Home {
     /// With the stand-in for the CLI.
     pub fn new() -> Home {
-        let mut home = Home::bare();
-        let cli = home.path().join("cli");
+        Home::below("")
+    }
+
+    /// With the stand-in, at `relative` in a temporary directory.
+    pub fn below(relative: &str) -> Home {
+        let mut home = Home::bare_below(relative);
+        let cli = home.cli();
         std::fs::create_dir(&cli).unwrap();
         std::fs::copy(stand_in(), cli.join("claude")).unwrap();
         home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
         home
     }
 
+    /// With the stand-in, on a small disk of its own that ends with the home;
+    /// `None` where none can be mounted.
+    pub fn on_small_disk(megabytes: u32) -> Option<Home> {
+        let mut home = Home::below("disk");
+        let cli = home.path.with_file_name("cli");
+        std::fs::rename(home.cli(), &cli).unwrap();
+        let size = format!("size={megabytes}m,mode=755");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "nanoclaw"]).arg(&home.path).output();
+        match mounted {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                eprintln!("skipped: no disk of its own: {}", String::from_utf8_lossy(&output.stderr).trim());
+                return None;
+            }
+            Err(error) => {
+                eprintln!("skipped: no disk of its own: mount: {error}");
+                return None;
+            }
+        }
+        home.mounted = Some(home.path.clone());
+        home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
+        Some(home)
+    }
+
+    /// With a shell script for the CLI: `script`, after which the stand-in runs.
+    pub fn scripted(script: &str) -> Home {
+        let home = Home::new();
+        std::fs::rename(home.cli().join("claude"), home.cli().join("stand-in")).unwrap();
+        home.script(script);
+        home
+    }
+
+    /// Replaces the script of [`Home::scripted`].
+    pub fn script(&self, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let text = format!("#!/bin/bash\n{script}\nexec \"${{0%/*}}/stand-in\" \"$@\"\n");
+        let hidden = self.cli().join(".claude");
+        std::fs::write(&hidden, text).unwrap();
+        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(hidden, self.cli().join("claude")).unwrap();
+    }
+
+    /// The directory of the CLI.
+    pub fn cli(&self) -> PathBuf {
+        self.path.join("cli")
+    }
+
     /// With the real CLI; `None` where there is none (a failure in CI).
     pub fn with_real_cli() -> Option<Home> {
-        let mut home = Home::bare();
+        let mut home = Home::bare_below("");
         let path = std::env::var("NANOCLAW_CLAUDE").ok().filter(|p| Path::new(p).is_file());
         let Some(path) = path else {
             assert!(
@@ -48,9 +106,11 @@ impl Home {
         Some(home)
     }
 
-    fn bare() -> Home {
+    fn bare_below(relative: &str) -> Home {
         let directory = tempfile::Builder::new().prefix("nanoclaw-").tempdir().unwrap();
-        let mut home = Home { directory, env: BTreeMap::new() };
+        let path = directory.path().join(relative);
+        std::fs::create_dir_all(&path).unwrap();
+        let mut home = Home { mounted: None, _directory: directory, path, env: BTreeMap::new(), program: vec![NANOCLAW.into()] };
         let path = home.path().to_str().unwrap().to_owned();
         home.set("HOME", &path);
         home.set("NANOCLAW_HOME", &path);
@@ -60,7 +120,7 @@ impl Home {
     }
 
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.path
     }
 
     /// A setting, in the environment.
@@ -68,10 +128,22 @@ impl Home {
         self.env.insert(name.into(), value.into());
     }
 
+    /// Runs the program by these words instead, such as another user's.
+    pub fn run_by(&mut self, program: Vec<String>) {
+        self.program = program;
+    }
+
+    /// One value from the ledger.
+    pub fn ledger<T: rusqlite::types::FromSql>(&self, query: &str) -> T {
+        let c = rusqlite::Connection::open(self.path().join("store/messages.db")).unwrap();
+        c.busy_timeout(Duration::from_secs(10)).unwrap();
+        c.query_row(query, [], |row| row.get(0)).unwrap_or_else(|e| panic!("{query}: {e}"))
+    }
+
     /// A command of the program, with this installation's environment alone.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(NANOCLAW);
-        command.args(arguments).env_clear().envs(&self.env).current_dir(self.path());
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]).args(arguments).env_clear().envs(&self.env).current_dir(self.path());
         command
     }
 
@@ -145,6 +217,17 @@ impl Home {
                 line.split(|&b| b == 0).any(|a| a.starts_with(label.as_bytes()))
             })
             .collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+        if let Some(path) = &self.mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(path).status();
+        }
     }
 }
 
@@ -224,7 +307,7 @@ impl Client {
 
     /// Connects and says nothing.
     pub fn raw(home: &Home, confirm: bool) -> Client {
-        let stream = UnixStream::connect(home.socket()).unwrap();
+        let stream = reach(&home.socket());
         let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
         let (reading, mut writing, shared) =
             (stream.try_clone().unwrap(), stream.try_clone().unwrap(), heard.clone());
@@ -308,6 +391,14 @@ impl Client {
     pub fn heard<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
         look(&self.heard.0.lock().unwrap())
     }
+}
+
+/// Connects to a socket whose path may be longer than an address can be.
+fn reach(path: &Path) -> UnixStream {
+    use std::os::fd::AsRawFd;
+    let directory = std::fs::File::open(path.parent().unwrap()).unwrap();
+    let short = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    UnixStream::connect(Path::new(&short).join(path.file_name().unwrap())).unwrap()
 }
 
 /// A `message` line.
