@@ -60,6 +60,7 @@ INSERT INTO messages_2 (id, chat_jid, sender, sender_name, content, timestamp, i
     FROM messages WHERE id IS NOT NULL AND chat_jid IS NOT NULL ORDER BY timestamp, rowid;
 DROP TABLE messages;
 ALTER TABLE messages_2 RENAME TO messages;
+-- Small however long the history is; the statements that need them name them.
 CREATE INDEX messages_queued ON messages(chat_jid, seq) WHERE state = 'queued';
 CREATE INDEX messages_open ON messages(chat_jid, seq) WHERE state IN ('queued', 'context') AND turn IS NULL;
 CREATE INDEX messages_turn ON messages(turn) WHERE turn IS NOT NULL;

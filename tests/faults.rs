@@ -26,7 +26,8 @@ fn told(client: &Client, id: &str, text: &str, reason: &str) {
     client.wait_for(Duration::from_secs(120), &format!("the end of {id}"), |h| {
         h.lines.iter().any(|l| l["type"] == "status" && l["id"] == id)
     });
-    let said: Vec<String> = client.heard(|h| h.sends[before..].iter().map(|s| s.2.clone()).collect());
+    let said: Vec<String> =
+        client.heard(|h| h.sends[before..].iter().map(|s| s.2.clone()).collect());
     assert_eq!(said.len(), 1, "one notice and nothing else: {said:?}");
     assert!(said[0].starts_with("I could not answer: "), "{said:?}");
     assert!(said[0].contains(reason), "{reason:?} is not in {said:?}");
@@ -110,7 +111,8 @@ fn a_cli_that_cannot_be_run_is_told() {
     let home = Home::scripted("");
     let (_daemon, client) = serve(&home);
     let mode = |mode| {
-        std::fs::set_permissions(home.cli().join("claude"), std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::set_permissions(home.cli().join("claude"), std::fs::Permissions::from_mode(mode))
+            .unwrap();
     };
     mode(0o644);
     told(&client, "a", "hello", "Permission denied");
@@ -213,7 +215,11 @@ fn a_sandbox_program_that_vanishes_is_told() {
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     for name in ["bwrap", "sh", "bash", "prlimit", "setpriv", "systemd-run", "systemctl"] {
-        let found = std::env::var("PATH").unwrap().split(':').map(|d| std::path::Path::new(d).join(name)).find(|p| p.exists());
+        let found = std::env::var("PATH")
+            .unwrap()
+            .split(':')
+            .map(|d| std::path::Path::new(d).join(name))
+            .find(|p| p.exists());
         if let Some(found) = found {
             symlink(found, bin.join(name)).unwrap();
         }

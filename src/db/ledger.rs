@@ -52,7 +52,8 @@ pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 type Reply = Box<dyn FnOnce(Option<String>) + Send>;
 /// Runs in the open transaction, or is told why there is none. Besides the reply it
 /// says what went wrong, if anything did.
-type Job = Box<dyn FnOnce(std::result::Result<&Connection, &str>) -> (Reply, Option<String>) + Send>;
+type Job =
+    Box<dyn FnOnce(std::result::Result<&Connection, &str>) -> (Reply, Option<String>) + Send>;
 
 /// A handle to the writing thread. Cheap to clone; the thread ends with the last.
 #[derive(Clone, Debug)]
@@ -205,9 +206,16 @@ mod tests {
     use super::*;
 
     /// A row of `bytes` bytes under a name.
-    fn row(ledger: &Ledger, name: &'static str, bytes: usize) -> impl Future<Output = Result<()>> + use<> {
+    fn row(
+        ledger: &Ledger,
+        name: &'static str,
+        bytes: usize,
+    ) -> impl Future<Output = Result<()>> + use<> {
         ledger.write(move |c| {
-            c.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", (name, i64::try_from(bytes).unwrap_or(0)))?;
+            c.execute(
+                "INSERT INTO t VALUES (?1, zeroblob(?2))",
+                (name, i64::try_from(bytes).unwrap_or(0)),
+            )?;
             Ok(())
         })
     }
@@ -230,7 +238,12 @@ mod tests {
             let _ = gate.recv();
             Ok(())
         });
-        let waiting = [row(&ledger, "a", 10), row(&ledger, "too large", 1 << 20), row(&ledger, "b", 10), row(&ledger, "c", 10)];
+        let waiting = [
+            row(&ledger, "a", 10),
+            row(&ledger, "too large", 1 << 20),
+            row(&ledger, "b", 10),
+            row(&ledger, "c", 10),
+        ];
         go.send(()).unwrap();
         let _ = held.await;
         let mut said = Vec::new();
@@ -241,9 +254,14 @@ mod tests {
             }
         }
         let names = |c: &Connection| -> Result<Vec<String>> {
-            Ok(c.prepare("SELECT name FROM t ORDER BY rowid")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?)
+            Ok(c.prepare("SELECT name FROM t ORDER BY rowid")?
+                .query_map([], |r| r.get(0))?
+                .collect::<rusqlite::Result<_>>()?)
         };
         assert_eq!(ledger.write(names).await.unwrap(), said);
-        assert!(said.contains(&"c".to_owned()), "one that does not fit spoils no later ones: {said:?}");
+        assert!(
+            said.contains(&"c".to_owned()),
+            "one that does not fit spoils no later ones: {said:?}"
+        );
     }
 }

@@ -190,7 +190,7 @@ pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
 /// The folders with messages that wait for a turn.
 pub fn waiting_folders(c: &Connection) -> Result<Vec<String>> {
     let mut statement = c.prepare_cached(
-        "SELECT DISTINCT c.folder FROM messages m JOIN chats c ON c.jid = m.chat_jid
+        "SELECT DISTINCT c.folder FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
          WHERE m.state = 'queued' AND c.folder IS NOT NULL",
     )?;
     let rows = statement.query_map([], |r| r.get(0))?;

@@ -151,7 +151,7 @@ pub fn open_folders(c: &Connection) -> Result<Vec<String>> {
 pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     let chats: Vec<String> = c
         .prepare_cached(
-            "SELECT m.chat_jid FROM messages m JOIN chats c ON c.jid = m.chat_jid
+            "SELECT m.chat_jid FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
              WHERE c.folder = ?1 AND m.state = 'queued'
              GROUP BY m.chat_jid ORDER BY min(m.seq)",
         )?
@@ -159,8 +159,8 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
         .collect::<rusqlite::Result<_>>()?;
     let Some(jid) = chats.first().cloned() else { return Ok(None) };
     let sql = format!(
-        "SELECT {} FROM messages WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL
-         ORDER BY seq",
+        "SELECT {} FROM messages INDEXED BY messages_open
+         WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL ORDER BY seq",
         messages::COLUMNS
     );
     let waiting: Vec<StoredMessage> = c
@@ -188,7 +188,8 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     ])?;
     let turn = c.last_insert_rowid();
     c.prepare_cached(
-        "UPDATE messages SET turn = ?2, state = CASE state WHEN 'queued' THEN 'in_turn' ELSE state END
+        "UPDATE messages INDEXED BY messages_open SET turn = ?2,
+            state = CASE state WHEN 'queued' THEN 'in_turn' ELSE state END
          WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL",
     )?
     .execute(params![jid, turn])?;

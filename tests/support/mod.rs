@@ -50,11 +50,17 @@ impl Home {
         let cli = home.path.with_file_name("cli");
         std::fs::rename(home.cli(), &cli).unwrap();
         let size = format!("size={megabytes}m,mode=755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "nanoclaw"]).arg(&home.path).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "nanoclaw"])
+            .arg(&home.path)
+            .output();
         match mounted {
             Ok(output) if output.status.success() => {}
             Ok(output) => {
-                eprintln!("skipped: no disk of its own: {}", String::from_utf8_lossy(&output.stderr).trim());
+                eprintln!(
+                    "skipped: no disk of its own: {}",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                );
                 return None;
             }
             Err(error) => {
@@ -110,7 +116,13 @@ impl Home {
         let directory = tempfile::Builder::new().prefix("nanoclaw-").tempdir().unwrap();
         let path = directory.path().join(relative);
         std::fs::create_dir_all(&path).unwrap();
-        let mut home = Home { mounted: None, _directory: directory, path, env: BTreeMap::new(), program: vec![NANOCLAW.into()] };
+        let mut home = Home {
+            mounted: None,
+            _directory: directory,
+            path,
+            env: BTreeMap::new(),
+            program: vec![NANOCLAW.into()],
+        };
         let path = home.path().to_str().unwrap().to_owned();
         home.set("HOME", &path);
         home.set("NANOCLAW_HOME", &path);
@@ -143,7 +155,12 @@ impl Home {
     /// A command of the program, with this installation's environment alone.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program[0]);
-        command.args(&self.program[1..]).args(arguments).env_clear().envs(&self.env).current_dir(self.path());
+        command
+            .args(&self.program[1..])
+            .args(arguments)
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(self.path());
         command
     }
 
