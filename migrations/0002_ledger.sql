@@ -10,6 +10,7 @@ CREATE TABLE groups (
     trigger TEXT NOT NULL DEFAULT '',            -- empty: '@' and the assistant's name
     requires_trigger INTEGER NOT NULL DEFAULT 1,
     egress TEXT NOT NULL DEFAULT 'web',          -- 'web', 'api', or domains with commas between
+    model TEXT,                                  -- none: NANOCLAW_MODEL, else the CLI's own choice
     container_config TEXT,
     added_at TEXT NOT NULL
 );

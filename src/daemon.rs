@@ -81,7 +81,7 @@ pub async fn run(
         rules: rules(&config),
         config: config.clone(),
     });
-    let inlet = Inlet::new(ledger.clone(), wake, config.clone());
+    let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone());
     let files = config.data().join("files").display().to_string();
     let connected = outbox.clone();
     let listening = socket
@@ -134,6 +134,7 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
                         trigger: String::new(),
                         requires_trigger: false,
                         egress: "web".into(),
+                        model: None,
                     };
                     db::groups::add(c, &NewGroup { group, chats: vec![terminal] })?;
                     groups = db::groups::all(c)?;

@@ -5,9 +5,11 @@
 //! data, a [`Route`] goes out. It reads no file and knows no ledger.
 
 pub mod allowlist;
+pub mod command;
 mod trigger;
 
 pub use allowlist::SenderAllowlist;
+pub use command::Command;
 
 /// What a group demands of a message.
 #[derive(Clone, Copy, Debug)]

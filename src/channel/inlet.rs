@@ -3,9 +3,10 @@
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Config;
-use crate::db::{self, Incoming, Ledger, MessageState, Stored};
+use crate::db::{self, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
-use crate::router::{self, Assistant, Route, Rules, SenderAllowlist};
+use crate::outbox::Outbox;
+use crate::router::{self, Assistant, Command, Route, Rules, SenderAllowlist};
 
 /// What became of a message, once that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Taken {
     Unregistered,
     /// A rule says that it is not stored.
     Dropped,
+    /// A command from somebody who may not give it; the chat is told.
+    Refused,
 }
 
 impl Taken {
@@ -25,7 +28,7 @@ impl Taken {
     pub fn end(self) -> Option<MessageState> {
         match self {
             Taken::Stored(state @ (MessageState::Context | MessageState::Ignored)) => Some(state),
-            Taken::Unregistered | Taken::Dropped => Some(MessageState::Ignored),
+            Taken::Unregistered | Taken::Dropped | Taken::Refused => Some(MessageState::Ignored),
             Taken::Stored(_) | Taken::Known => None,
         }
     }
@@ -36,6 +39,7 @@ impl Taken {
 pub struct Inlet {
     ledger: Ledger,
     wake: UnboundedSender<Folder>,
+    outbox: Outbox,
     config: std::sync::Arc<Config>,
 }
 
@@ -44,9 +48,10 @@ impl Inlet {
     pub fn new(
         ledger: Ledger,
         wake: UnboundedSender<Folder>,
+        outbox: Outbox,
         config: std::sync::Arc<Config>,
     ) -> Inlet {
-        Inlet { ledger, wake, config }
+        Inlet { ledger, wake, outbox, config }
     }
 
     /// Stores a message; when the future resolves, it is durable. Messages are
@@ -56,13 +61,17 @@ impl Inlet {
         channel: &str,
         message: Incoming,
     ) -> impl Future<Output = db::Result<Taken>> + Send + use<> {
-        let (channel, config, wake) = (channel.to_owned(), self.config.clone(), self.wake.clone());
+        let (channel, config) = (channel.to_owned(), self.config.clone());
+        let (wake, outbox) = (self.wake.clone(), self.outbox.clone());
         let stored = self.ledger.write(move |c| store(c, &channel, &message, &config));
         async move {
             let (taken, folder) = stored.await?;
             if let Some(folder) = folder.filter(|_| taken == Taken::Stored(MessageState::Queued)) {
                 // The next look into the ledger finds the row if the loop is ending.
                 let _ = wake.send(folder);
+            }
+            if taken == Taken::Refused {
+                outbox.wake();
             }
             Ok(taken)
         }
@@ -132,6 +141,17 @@ fn store(
         Route::Context => (MessageState::Context, None),
         Route::Queue => (MessageState::Queued, None),
     };
+    // Whoever may talk to the agent may not yet end its conversation.
+    let is_command = || Command::parse(&m.content, Some(&group.trigger), &config.assistant_name);
+    if state == MessageState::Queued && !group.is_main && !m.from_me && is_command().is_some() {
+        let reason = "a command that only the owner may give";
+        let new = db::messages::store(c, &m, MessageState::Ignored, Some(reason))? == Stored::New;
+        if new {
+            let text = "Only my owner may do that.";
+            db::outbox::add(c, &NewRow { turn: None, key: "refusal", part: 0, jid: &m.jid, text })?;
+        }
+        return Ok((Taken::Refused, Some(group.folder)));
+    }
     let taken = match db::messages::store(c, &m, state, reason)? {
         Stored::New => Taken::Stored(state),
         Stored::Known => Taken::Known,

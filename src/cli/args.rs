@@ -81,14 +81,8 @@ pub enum Groups {
         /// The chat's address.
         jid: String,
     },
-    /// Change what a group's agent may reach, from its next container on.
-    Egress {
-        /// The group's folder.
-        folder: String,
-        /// web, api (the model alone), or domains such as example.org,example.net.
-        #[arg(value_parser = egress)]
-        policy: String,
-    },
+    /// Change a group; what concerns its container holds from its next one on.
+    Set(Set),
     /// List groups and their chats.
     List(Output),
     /// Forget a group. Its folder and its history stay.
@@ -121,6 +115,30 @@ pub struct Add {
     pub egress: String,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `nanoclaw groups set`.
+#[derive(Args, Clone)]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
+pub struct Set {
+    /// The group's folder.
+    pub folder: String,
+    /// Its name for people.
+    #[arg(long, group = "change")]
+    pub name: Option<String>,
+    /// What a message must begin with; empty for @ and the assistant's name.
+    #[arg(long, group = "change")]
+    pub trigger: Option<String>,
+    /// Whether a message must begin with the trigger.
+    #[arg(long, group = "change", value_name = "BOOL")]
+    pub requires_trigger: Option<bool>,
+    /// What its agent may reach: web, api (the model alone), or domains such as
+    /// example.org,example.net.
+    #[arg(long, group = "change", value_name = "POLICY", value_parser = egress)]
+    pub egress: Option<String>,
+    /// The model to ask for; empty for NANOCLAW_MODEL or the CLI's own choice.
+    #[arg(long, group = "change")]
+    pub model: Option<String>,
 }
 
 fn egress(text: &str) -> Result<String, String> {

@@ -13,11 +13,24 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
     match command {
         Groups::List(output) => list(config, output),
         Groups::Add(add) => add_group(config, add).await,
-        Groups::Egress { folder, policy } => {
-            let (folder, policy) = (Folder::parse(folder)?, policy.clone());
-            let said = format!("{folder} may reach {policy}, from its next container on");
+        Groups::Set(set) => {
+            let folder = Folder::parse(&set.folder)?;
+            let said = format!("{folder} is changed");
+            let set = set.clone();
             let ledger = Ledger::open(&config.ledger())?;
-            ledger.write(move |c| db::groups::set_egress(c, &folder, &policy)).await?;
+            ledger
+                .write(move |c| {
+                    let mut group = db::groups::by_folder(c, &folder)?
+                        .ok_or_else(|| db::groups::unknown(&folder))?;
+                    group.name = set.name.unwrap_or(group.name);
+                    group.trigger = set.trigger.unwrap_or(group.trigger);
+                    group.requires_trigger = set.requires_trigger.unwrap_or(group.requires_trigger);
+                    group.egress = set.egress.unwrap_or(group.egress);
+                    group.model =
+                        set.model.map_or(group.model, |m| Some(m).filter(|m| !m.is_empty()));
+                    db::groups::update(c, &group)
+                })
+                .await?;
             println!("{said}");
             Ok(Exit::Ok)
         }
@@ -52,6 +65,7 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         trigger: add.trigger.clone().unwrap_or_default(),
         requires_trigger: !add.no_trigger,
         egress: add.egress.clone(),
+        model: None,
     };
     let new = NewGroup { group: group.clone(), chats: add.jid.clone() };
     let ledger = Ledger::open(&config.ledger())?;

@@ -21,6 +21,8 @@ pub struct Group {
     pub requires_trigger: bool,
     /// What its agent may reach: `web`, `api`, or domains with commas between.
     pub egress: String,
+    /// The model to ask for, if not the installation's.
+    pub model: Option<String>,
 }
 
 /// What a new group is made of.
@@ -47,7 +49,8 @@ pub struct Chat {
     pub folder: Option<Folder>,
 }
 
-const COLUMNS: &str = "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress";
+const COLUMNS: &str =
+    "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress, g.model";
 
 fn folder(text: String) -> rusqlite::Result<Folder> {
     Folder::parse(&text).map_err(|e| {
@@ -63,6 +66,7 @@ fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
         trigger: row.get(3)?,
         requires_trigger: row.get(4)?,
         egress: row.get(5)?,
+        model: row.get(6)?,
     })
 }
 
@@ -156,21 +160,27 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
     new.chats.iter().try_for_each(|jid| link(c, &g.folder, jid))
 }
 
-/// Changes what a group's agent may reach, from its next container on.
-pub fn set_egress(c: &Connection, folder: &Folder, egress: &str) -> Result<()> {
-    let rows =
-        c.execute("UPDATE groups SET egress = ?2 WHERE folder = ?1", [folder.as_str(), egress])?;
-    if rows == 0 { refuse(unknown(folder)) } else { Ok(()) }
+/// Changes a group's settings; its folder and whether it is main stay.
+pub fn update(c: &Connection, g: &Group) -> Result<()> {
+    c.execute(
+        "UPDATE groups SET name = ?2, trigger = ?3, requires_trigger = ?4, egress = ?5, model = ?6
+         WHERE folder = ?1",
+        params![g.folder.as_str(), g.name, g.trigger, g.requires_trigger, g.egress, g.model],
+    )?;
+    Ok(())
 }
 
-fn unknown(folder: &Folder) -> String {
-    format!("there is no group {folder}; `nanoclaw groups list` shows those there are")
+/// There is no such group.
+pub fn unknown(folder: &Folder) -> LedgerError {
+    LedgerError::Refused(format!(
+        "there is no group {folder}; `nanoclaw groups list` shows those there are"
+    ))
 }
 
 /// Links a chat to a group, unless it is linked to another.
 pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
-        return refuse(unknown(folder));
+        return Err(unknown(folder));
     }
     match of_chat(c, jid)? {
         Some(other) if other.folder != *folder => {
@@ -187,7 +197,7 @@ pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
 /// owed to its chats stay. Refused while it has open turns.
 pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
-        return refuse(unknown(folder));
+        return Err(unknown(folder));
     }
     let open: i64 = c.query_row(
         "SELECT (SELECT count(*) FROM turns WHERE folder = ?1 AND state IN ('queued', 'running'))

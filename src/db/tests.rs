@@ -28,6 +28,7 @@ fn with_family(c: &Connection, chats: &[&str]) {
         trigger: String::new(),
         requires_trigger: true,
         egress: "web".into(),
+        model: None,
     };
     let chats = chats.iter().map(|&jid| jid.to_owned()).collect();
     groups::add(c, &NewGroup { group, chats }).unwrap();
@@ -54,6 +55,7 @@ fn claimed(c: &Connection, incarnation: Incarnation) -> Option<Claimed> {
         incarnation,
         deadline: 1,
         render: &render,
+        command: &|m| (m.content == "/new").then_some("/clear"),
         isolate_strangers: false,
     };
     turns::claim(c, &claim).unwrap()
@@ -90,6 +92,20 @@ fn a_claim_takes_context_once_and_the_chat_that_waits_longest() {
     assert_eq!(claimed(&c, one), None);
     messages::store(&c, &message("1", "e"), MessageState::Queued, None).unwrap();
     assert_eq!(claimed(&c, one).unwrap().prompt, "e", "context is shown once");
+}
+
+#[test]
+fn a_command_is_a_turn_of_its_own_after_what_was_written_before_it() {
+    let (_dir, c) = ledger();
+    with_family(&c, &["1"]);
+    for id in ["a", "/new", "b"] {
+        let m = Incoming { content: id.into(), ..message("1", id) };
+        messages::store(&c, &m, MessageState::Queued, None).unwrap();
+    }
+    let one = incarnations::open(&c, &family(), "bwrap").unwrap();
+    let turns: Vec<(String, bool)> =
+        std::iter::from_fn(|| claimed(&c, one)).map(|t| (t.prompt, t.more)).collect();
+    assert_eq!(turns, [("a".into(), true), ("/clear".into(), true), ("b".into(), false)]);
 }
 
 #[test]

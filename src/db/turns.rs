@@ -45,6 +45,9 @@ pub struct Claim<'a> {
     pub deadline: i64,
     /// Renders the messages, oldest first; pure.
     pub render: &'a dyn Fn(&[StoredMessage]) -> String,
+    /// The line that a message is to the CLI, if it is a command; pure. A command
+    /// is a turn of its own.
+    pub command: &'a dyn Fn(&StoredMessage) -> Option<&'static str>,
     /// Whether messages of others make the turn run in a conversation of its own.
     pub isolate_strangers: bool,
 }
@@ -167,8 +170,21 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
         .prepare_cached(&sql)?
         .query_map([&jid], messages::message)?
         .collect::<rusqlite::Result<_>>()?;
-    let prompt = (claim.render)(&waiting);
-    let trusted = waiting.iter().all(|m| m.trusted);
+    let command = waiting
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| m.state == "queued")
+        .find_map(|(place, m)| Some((place, (claim.command)(m)?)));
+    // A command waits for what was written before it; context needs no turn.
+    let before = |place| waiting[..place].iter().any(|m| m.state == "queued");
+    let (taken, prompt) = match command {
+        Some((place, _)) if before(place) => (&waiting[..place], (claim.render)(&waiting[..place])),
+        Some((place, line)) => (&waiting[place..=place], line.to_owned()),
+        None => (&waiting[..], (claim.render)(&waiting)),
+    };
+    let (first, last) = (taken.first().map_or(0, |m| m.seq), taken.last().map_or(0, |m| m.seq));
+    let more = chats.len() > 1 || waiting.iter().any(|m| m.seq > last && m.state == "queued");
+    let trusted = taken.iter().all(|m| m.trusted);
     let session = if claim.isolate_strangers && !trusted { "isolated" } else { "group" };
     let now = now_ms();
     c.prepare_cached(
@@ -190,10 +206,10 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     c.prepare_cached(
         "UPDATE messages INDEXED BY messages_open SET turn = ?2,
             state = CASE state WHEN 'queued' THEN 'in_turn' ELSE state END
-         WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL",
+         WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL AND seq BETWEEN ?3 AND ?4",
     )?
-    .execute(params![jid, turn])?;
-    Ok(Some(Claimed { open: open(c, TurnId(turn))?, prompt, jid, more: chats.len() > 1 }))
+    .execute(params![jid, turn, first, last])?;
+    Ok(Some(Claimed { open: open(c, TurnId(turn))?, prompt, jid, more }))
 }
 
 /// One open turn.
@@ -286,6 +302,12 @@ pub fn meter(c: &Connection, turn: TurnId, model: &str, tokens: &Tokens) -> Resu
         turn.0, model, tokens.input, tokens.output, tokens.cache_read, tokens.cache_write,
     ])?;
     Ok(())
+}
+
+/// What the turn's agent was given.
+pub fn prompt(c: &Connection, turn: TurnId) -> Result<String> {
+    Ok(c.prepare_cached("SELECT prompt FROM turns WHERE id = ?1")?
+        .query_row([turn.0], |r| r.get(0))?)
 }
 
 /// Where a turn's answer goes.

@@ -80,7 +80,7 @@ mod tests {
             failed("the model is overloaded.", Next::Retry(Duration::from_secs(20))),
             "I could not answer: the model is overloaded. I will try again in 20 seconds."
         );
-        assert!(failed("the key was refused", Next::OwnerMustAct).contains("nanoclaw doctor"));
+        assert!(failed("the key was refused", Next::OwnerMustAct).contains("nanoclaw status"));
         assert!(
             failed(" \n", Next::WriteAgain)
                 .starts_with("I could not answer: the reason is not known. I will not")

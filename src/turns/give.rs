@@ -10,6 +10,7 @@ use crate::db::{self, Claim, Claimed, now_ms};
 use crate::ids::TurnId;
 use crate::ipc::record::{HostRecord, Turn};
 use crate::prompt::{self, repeat};
+use crate::router::Command;
 
 impl Actor {
     pub(super) async fn open(&mut self, fresh: bool) -> Option<Event> {
@@ -60,13 +61,16 @@ impl Actor {
             .host
             .ledger
             .write(move |c| {
-                let is_main = db::groups::by_folder(c, &folder)?.is_some_and(|g| g.is_main);
+                let group = db::groups::by_folder(c, &folder)?;
+                let trigger = group.as_ref().map(|g| g.trigger.as_str());
+                let name = &config.assistant_name;
                 let claim = Claim {
                     folder: &folder,
                     incarnation: id,
                     deadline,
                     render: &|messages| render(messages, config.timezone),
-                    isolate_strangers: is_main,
+                    command: &|m| Some(Command::parse(&m.content, trigger, name)?.line()),
+                    isolate_strangers: group.as_ref().is_some_and(|g| g.is_main),
                 };
                 db::turns::claim(c, &claim)
             })
@@ -118,8 +122,8 @@ impl Actor {
         self.host.outbox.typing(&claimed.jid, true);
         self.working.insert(open.id, claimed.jid);
         let prompt = match preface {
-            Some(preface) => preface + &claimed.prompt,
-            None => claimed.prompt,
+            Some(preface) if !claimed.prompt.starts_with('/') => preface + &claimed.prompt,
+            _ => claimed.prompt,
         };
         self.tell(&HostRecord::Turn(Turn {
             turn: open.id,

@@ -130,7 +130,7 @@ impl Guest {
             assistant_name: config.assistant_name.clone(),
             timezone: config.timezone.to_string(),
             session_id,
-            model: config.model.clone(),
+            model: group.model.clone().or_else(|| config.model.clone()),
         }))?;
         if let Some((uid, gid)) = host.owner {
             for path in [

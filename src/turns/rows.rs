@@ -10,6 +10,7 @@ use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::prompt::{notices, split};
 use crate::proxy::Usage;
+use crate::router::Command;
 
 /// The longest piece of an answer, in characters: what every network shows whole.
 const PIECE: usize = 4000;
@@ -94,6 +95,10 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
         }
         ended.push(turn);
         let jid = db::turns::jid(c, turn)?;
+        if let Some(done) = Command::confirmation(&db::turns::prompt(c, turn)?) {
+            say(c, turn, "answer", &jid, done)?;
+            continue;
+        }
         if let Some(text) = &text
             && !told.contains(&jid)
         {
