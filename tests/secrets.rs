@@ -17,7 +17,7 @@ const KEY: &str = "sk-ant-api03-KEY-OF-THE-TEST-5f0d1c";
 fn search(needle: &str) -> String {
     let (a, b) = needle.split_at(needle.len() / 2);
     format!(
-        "n={a}; n=$n{b}; \
+        "n='{a}''{b}'; \
          for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline /proc/[0-9]*/maps /proc/self/mountinfo; do \
            tr '\\0' '\\n' < $f 2>/dev/null | grep -qF \"$n\" && echo \"FOUND $f\"; done; \
          env | grep -qF \"$n\" && echo 'FOUND env'; \
@@ -126,8 +126,9 @@ fn a_log_at_its_loudest_holds_no_text() {
 fn a_group_sees_itself_and_nobody_else() {
     // What an agent could find, written by a program in its place.
     let words = ["in-family", "in-other", "in-main", "of-the-ledger", "of-the-owner", KEY];
-    let searches: String =
-        words.iter().map(|w| format!("( {} ) | sed 's/^/{w} /' >> /workspace/group/.seen\n", search(w))).collect();
+    let searches: String = (0..words.len())
+        .map(|n| format!("( {} ) | sed 's/^/{n} /' >> /workspace/group/.seen\n", search(words[n])))
+        .collect();
     let mut home = Home::scripted(&format!("{searches}mv /workspace/group/.seen /workspace/group/seen"));
     home.set("ANTHROPIC_API_KEY", KEY);
     std::fs::write(home.path().join(".env"), "# of-the-owner\n").unwrap();
@@ -156,12 +157,12 @@ fn a_group_sees_itself_and_nobody_else() {
         assert_eq!(seen.matches("SEARCHED").count(), words.len(), "{seen}");
         for line in seen.lines().filter(|l| l.contains("FOUND")) {
             let (word, place) = line.split_once(" FOUND ").unwrap();
-            // The script itself lies in the directory of the CLI.
-            let script = place.starts_with("/opt/nanoclaw/cli/");
-            let mailbox = place.starts_with("/workspace/ipc/in/");
-            let named = place.starts_with("/proc/");
-            assert!(word == own || script || (folder == "other" && mailbox), "{folder}: {line} ({named})");
+            let word = words[word.parse::<usize>().unwrap()];
+            // What it was asked is before the other group, which was asked first.
+            let asked = folder == "other" && place.starts_with("/workspace/ipc/in/");
+            assert!(word == own || asked, "{folder} finds {word} in {place}");
         }
+        let own = words.iter().position(|w| *w == own).unwrap();
         for place in ["/workspace/group/mark", "/home/node/.claude/mark"] {
             assert!(seen.contains(&format!("{own} FOUND {place}")), "the search finds nothing: {seen}");
         }
@@ -194,6 +195,7 @@ fn in_a_network_of_its_own(test: &str) -> bool {
             let began = said.contains("running 1 test");
             if began {
                 assert!(output.status.success(), "{said}");
+                said.lines().filter(|l| l.starts_with("skipped")).for_each(|l| eprintln!("{l}"));
             } else {
                 skip(said);
             }
