@@ -81,19 +81,18 @@ impl Ledger {
         if !path.exists() {
             return Ok(None);
         }
+        let refuse = |reason: String| LedgerError::Open { path: path.into(), reason };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|e| LedgerError::Open { path: path.into(), reason: e.to_string() })?;
+        let connection = Connection::open_with_flags(path, flags).map_err(|e| refuse(e.to_string()))?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        match migrate::version(&connection)? {
-            migrate::SCHEMA_VERSION => Ok(Some(connection)),
-            other => Err(LedgerError::Open {
-                path: path.into(),
-                reason: format!(
-                    "is of version {other}, this program reads version {}: run `nanoclaw start` once to upgrade it",
-                    migrate::SCHEMA_VERSION
-                ),
-            }),
+        match migrate::version(&connection) {
+            Ok(migrate::SCHEMA_VERSION) => Ok(Some(connection)),
+            Ok(older) if older < migrate::SCHEMA_VERSION => Err(refuse(format!(
+                "is of version {older}, this program reads version {}: run `nanoclaw start` once to upgrade it",
+                migrate::SCHEMA_VERSION
+            ))),
+            Ok(newer) => Err(refuse(migrate::too_new(newer))),
+            Err(error) => Err(refuse(unusable(&error))),
         }
     }
 
@@ -144,8 +143,12 @@ fn connect(path: &Path) -> Result<Connection> {
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
          PRAGMA cache_size = -2000;",
     )
-    .map_err(|e| open(format!("is not a usable ledger ({e}); restore it from a backup, or move it away to begin anew")))?;
+    .map_err(|e| open(unusable(&e)))?;
     Ok(connection)
+}
+
+fn unusable(error: &dyn std::fmt::Display) -> String {
+    format!("is not a usable ledger ({error}); restore it from a backup, or move it away to begin anew")
 }
 
 fn write_batches(connection: &Connection, queue: &mpsc::Receiver<Job>) {

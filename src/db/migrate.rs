@@ -29,9 +29,7 @@ pub fn run(connection: &Connection, path: &Path) -> Result<()> {
     }
     let refuse = |reason: String| LedgerError::Open { path: path.into(), reason };
     if from > SCHEMA_VERSION {
-        return Err(refuse(format!(
-            "was written by a newer NanoClaw (version {from}, this one knows {SCHEMA_VERSION}): start that one, or restore the backup made before the upgrade"
-        )));
+        return Err(refuse(too_new(from)));
     }
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
@@ -54,6 +52,13 @@ pub fn run(connection: &Connection, path: &Path) -> Result<()> {
     };
     connection.execute_batch(&format!("{end}; PRAGMA foreign_keys = ON"))?;
     applied.map_err(|e| refuse(format!("could not be upgraded ({e}); nothing was changed")))
+}
+
+/// Why a ledger of this version is not touched.
+pub fn too_new(version: i64) -> String {
+    format!(
+        "was written by a newer NanoClaw (version {version}, this one knows {SCHEMA_VERSION}): start that one, or restore the backup made before the upgrade"
+    )
 }
 
 fn back_up(connection: &Connection, path: &Path, from: i64) -> rusqlite::Result<()> {

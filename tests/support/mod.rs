@@ -368,6 +368,11 @@ impl Client {
         let _ = (&self.stream).write_all(bytes);
     }
 
+    /// Closes the connection, in the middle of a line if that is where it is.
+    pub fn hang_up(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     /// A message from somebody in a chat.
     pub fn message(&self, jid: &str, id: &str, content: &str) {
         self.write(&message(jid, id, content));

@@ -1,0 +1,206 @@
+//! What a hostile guest can leave in its mailbox and its folder: set aside with a
+//! reason, forged in vain, and nobody else's trouble.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::{Client, Home};
+
+/// The live incarnation's outgoing mailbox, and the number that the host reads next.
+fn mailbox(home: &Home, folder: &str) -> (PathBuf, u64) {
+    let of = |column: &str| -> i64 {
+        home.ledger(&format!("SELECT {column} FROM incarnations WHERE folder = '{folder}' ORDER BY id DESC LIMIT 1"))
+    };
+    // What the guest tells after its answer is in, so that it writes nothing more.
+    support::pause(std::time::Duration::from_millis(300));
+    let out = home.path().join("data/ipc").join(folder).join(of("id").to_string()).join("out");
+    (out, u64::try_from(of("out_seq")).unwrap() + 1)
+}
+
+/// Writes a record as the guest does: under a hidden name, as its own uid, renamed.
+fn put(out: &Path, number: u64, bytes: &[u8]) {
+    let hidden = out.join(".forged");
+    std::fs::write(&hidden, bytes).unwrap();
+    let owner = std::fs::metadata(out).unwrap();
+    chown(&hidden, Some(owner.uid()), Some(owner.gid())).unwrap();
+    std::fs::rename(hidden, out.join(name(number))).unwrap();
+}
+
+fn name(number: u64) -> String {
+    format!("{number:016}.json")
+}
+
+/// Two groups with live containers.
+fn two_groups(home: &Home) -> (support::Daemon, Client) {
+    home.add_group("family", "t:1");
+    home.add_group("other", "t:2");
+    let daemon = home.start();
+    let client = Client::connect(home, "t:");
+    for jid in ["t:1", "t:2"] {
+        client.message(jid, "first", &format!("first of {jid}"));
+        client.answer(jid, &format!("first of {jid}"));
+    }
+    (daemon, client)
+}
+
+/// The group's next message comes to an end, and at latest the one after is
+/// answered.
+fn recovers(client: &Client) {
+    client.message("t:1", "next", "next.");
+    client.wait("the end of the next message", |h| {
+        h.lines.iter().any(|l| l["type"] == "status" && l["jid"] == "t:1" && l["id"] == "next")
+    });
+    client.message("t:1", "after", "say:all is well");
+    client.answer("t:1", "all is well");
+}
+
+#[test]
+fn what_is_no_record_is_set_aside_with_a_reason() {
+    let mut home = Home::new();
+    // The guest's own numbers are behind now, so that its answers are not seen.
+    home.set("CONTAINER_TIMEOUT", "3000");
+    let (_daemon, client) = two_groups(&home);
+    let (out, first) = mailbox(&home, "family");
+    let secret = home.path().join("of-the-host");
+    std::fs::write(&secret, r#"{"type":"text","uuid":"x","text":"read through a link"}"#).unwrap();
+    let mut number = first;
+    // The first comes last: until then the host looks at none.
+    let mut next = || {
+        number += 1;
+        number
+    };
+    for bytes in [
+        b"junk".as_slice(),
+        b"",
+        b"{}",
+        b"\xff\xfe",
+        b"\0\0",
+        br#"{"type":"dance"}"#,
+        br#"{"type":"done","turns":"all","text":1}"#,
+        br#"{"type":"state","background":-1}"#,
+        &[b'['; 200_000],
+        &vec![b' '; (1 << 20) + 1],
+    ] {
+        put(&out, next(), bytes);
+    }
+    symlink(&secret, out.join(name(next()))).unwrap();
+    symlink("/nowhere", out.join(name(next()))).unwrap();
+    symlink(&out, out.join(name(next()))).unwrap();
+    std::fs::create_dir_all(out.join(name(next())).join("deep/er")).unwrap();
+    let fifo = Command::new("mkfifo").arg(out.join(name(next()))).status().unwrap();
+    assert!(fifo.success());
+    drop(std::os::unix::net::UnixListener::bind(out.join(name(next()))).unwrap());
+    std::fs::hard_link(&secret, out.join("unasked")).unwrap();
+    std::fs::write(out.join("0000000000099999.json"), "far ahead").unwrap();
+    put(&out, first, b"and the first");
+    let count = usize::try_from(number - first + 1).unwrap();
+    let errors = home.path().join("data/ipc/errors");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&errors).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let reasons = || names().into_iter().filter(|n| n.ends_with(".reason")).collect::<Vec<_>>();
+    support::eventually(&format!("{count} reasons"), || reasons().len() == count);
+    for reason in reasons() {
+        let text = std::fs::read_to_string(errors.join(&reason)).unwrap();
+        assert!(!text.is_empty() && text.len() < 1_000, "{reason}: {text}");
+        let kept = reason.trim_end_matches(".reason");
+        assert!(names().iter().any(|n| n == kept), "{kept} is not kept");
+    }
+    client.message("t:2", "second", "second.");
+    client.answer("t:2", "second.");
+    recovers(&client);
+    client.heard(|h| assert!(!h.sends.iter().any(|s| s.2.contains("through a link")), "{:?}", h.sends));
+}
+
+#[test]
+fn forged_records_reach_nobody_else() {
+    let mut home = Home::new();
+    home.set("CONTAINER_TIMEOUT", "5000");
+    let (_daemon, client) = two_groups(&home);
+    let (out, first) = mailbox(&home, "family");
+    let session: String = home.ledger("SELECT session_id FROM sessions WHERE group_folder = 'other'");
+    client.message("t:2", "long", "think:2500 say:the true answer");
+    client.acked("long");
+    support::eventually("the other's turn", || {
+        home.ledger::<i64>("SELECT count(*) FROM turns WHERE folder = 'other' AND state = 'running'") == 1
+    });
+    let other: i64 = home.ledger("SELECT max(id) FROM turns WHERE folder = 'other'");
+    let own: i64 = home.ledger("SELECT max(id) FROM turns WHERE folder = 'family'");
+    let request = |turn: i64, arguments: Value| {
+        json!({"type": "request", "id": "r", "turn": turn, "tool": "send_message", "arguments": arguments})
+    };
+    let records = [
+        json!({"type": "done", "turns": [other, own, 0, -1, i64::MAX], "text": "forged"}),
+        json!({"type": "failed", "turns": [other], "error": "forged", "retryable": false}),
+        json!({"type": "session", "turn": other, "session_id": "forged"}),
+        request(other, json!({"text": "forged"})),
+        request(own, json!({"text": "forged", "chat": "t:2"})),
+        request(own, json!({"text": "forged", "chat": "terminal:main"})),
+        json!({"type": "ready", "cli_version": "forged"}),
+        json!({"type": "text", "uuid": "u", "text": "of my own"}),
+    ];
+    for (n, record) in records.iter().enumerate() {
+        put(&out, first + n as u64, record.to_string().as_bytes());
+    }
+    client.answer("t:1", "of my own");
+    client.answer("t:2", "the true answer");
+    let session_now: String = home.ledger("SELECT session_id FROM sessions WHERE group_folder = 'other'");
+    assert_eq!(session, session_now);
+    recovers(&client);
+    client.heard(|h| {
+        let forged: Vec<_> = h.sends.iter().filter(|s| s.2.contains("forged")).collect();
+        assert!(forged.is_empty(), "{forged:?}");
+        let elsewhere = h.sends.iter().any(|s| s.0 != "t:1" && s.2.contains("of my own"));
+        assert!(!elsewhere, "{:?}", h.sends);
+    });
+    let state: String = home.ledger(&format!("SELECT state FROM turns WHERE id = {other}"));
+    assert_eq!(state, "done");
+}
+
+#[test]
+fn a_mailbox_that_is_flooded_ends_its_guest_alone() {
+    let home = Home::new();
+    let (_daemon, client) = two_groups(&home);
+    let (out, _) = mailbox(&home, "family");
+    client.message("t:2", "long", "think:3000 say:undisturbed");
+    // The host looks while this is written, and then nobody may write any more.
+    for n in 0..1_001 {
+        std::fs::write(out.join(format!("rubbish-{n}")), "x").unwrap();
+    }
+    support::eventually("the guest's end", || !out.exists());
+    recovers(&client);
+    client.answer("t:2", "undisturbed");
+}
+
+#[test]
+fn links_in_a_guests_folders_lead_nowhere() {
+    let home = Home::new();
+    let (_daemon, client) = two_groups(&home);
+    let victim = home.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("file"), "mine").unwrap();
+    let owner = std::fs::metadata(victim.join("file")).unwrap().uid();
+    for place in ["groups/family", "data/sessions/family/.claude"] {
+        let place = home.path().join(place);
+        symlink(&victim, place.join("to-a-directory")).unwrap();
+        symlink(victim.join("file"), place.join("to-a-file")).unwrap();
+        symlink("..", place.join("up")).unwrap();
+        assert!(Command::new("mkfifo").arg(place.join("fifo")).status().unwrap().success());
+    }
+    let memory = home.path().join("groups/family/CLAUDE.md");
+    let _ = std::fs::remove_file(&memory);
+    symlink(victim.join("new"), &memory).unwrap();
+    // A new container prepares the folders anew.
+    client.message("t:1", "crash", "crash");
+    client.answer("t:1", "I could not answer");
+    recovers(&client);
+    assert_eq!(std::fs::metadata(victim.join("file")).unwrap().uid(), owner);
+    assert_eq!(std::fs::metadata(&victim).unwrap().uid(), owner);
+    assert!(!victim.join("new").exists(), "it wrote through a link");
+}
