@@ -132,6 +132,10 @@ impl Ledger {
     }
 }
 
+/// Statements that stay prepared. A message and its answer take about thirty; with
+/// fewer than that kept, each would be parsed anew every time.
+const PREPARED: usize = 64;
+
 fn connect(path: &Path) -> Result<Connection> {
     let open = |reason: String| LedgerError::Open { path: path.into(), reason };
     if let Some(directory) = path.parent() {
@@ -139,6 +143,7 @@ fn connect(path: &Path) -> Result<Connection> {
     }
     let connection = Connection::open(path).map_err(|e| open(e.to_string()))?;
     connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
          PRAGMA cache_size = -2000;",
