@@ -47,8 +47,8 @@ struct ReadHistory {
     limit: Option<u32>,
 }
 
-/// Carries a request out, or repeats the answer that an earlier attempt of the
-/// turn got for the same call.
+/// Carries a request out, or repeats the answer that an earlier attempt got for
+/// the same call.
 pub fn handle(
     c: &Connection,
     asker: &Asker<'_>,
@@ -67,10 +67,10 @@ pub fn handle(
         other => return refuse(format!("there is no tool {other:?}")),
     };
     let digest = db::digest(arguments);
-    let nth = db::requests::nth(c, asker.turn, attempt, tool, &digest)?;
-    if let Some(asked) = db::requests::repeat(c, asker.turn, attempt, tool, &digest, nth)? {
+    if let Some(asked) = db::requests::repeat(c, asker.incarnation, asker.turn, tool, &digest)? {
         return Ok(asked);
     }
+    let nth = db::requests::nth(c, asker.turn, tool, &digest)?;
     let key = format!("request:{tool}:{digest}:{nth}");
     let asked = answer(effect(c, asker, &key, arguments.clone())?)?;
     db::requests::store(c, asker.turn, attempt, (tool, &digest, nth), arguments, &asked)?;
@@ -173,4 +173,61 @@ fn list_groups(c: &Connection, asker: &Asker<'_>) -> Outcome {
         result["unregistered_chats"] = Value::Array(free);
     }
     Ok(Ok(result))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::db::{Claim, Incoming, Ledger, MessageState, NewGroup};
+    use crate::ids::Folder;
+
+    fn claim(c: &Connection, group: &Group, incarnation: Incarnation, id: &str) -> TurnId {
+        let message = Incoming { jid: "t:1".into(), id: id.into(), ..Incoming::default() };
+        db::messages::store(c, &message, MessageState::Queued, None).unwrap();
+        let claim = Claim {
+            folder: &group.folder,
+            incarnation,
+            deadline: 0,
+            render: &|_| String::new(),
+            isolate_strangers: false,
+        };
+        db::turns::claim(c, &claim).unwrap().unwrap().open.id
+    }
+
+    #[test]
+    fn a_call_takes_effect_once_whichever_of_the_folded_turns_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        drop(Ledger::open(&path).unwrap());
+        let c = Ledger::look(&path).unwrap().unwrap();
+        let folder = Folder::parse("family").unwrap();
+        let group = Group {
+            folder: folder.clone(),
+            name: "Family".into(),
+            is_main: false,
+            trigger: String::new(),
+            requires_trigger: false,
+        };
+        db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
+        let say = |incarnation, turn| {
+            let asker = Asker { group: &group, incarnation, turn };
+            assert!(handle(&c, &asker, "send_message", &json!({"text": "hi"})).unwrap().ok);
+            c.query_row("SELECT count(*) FROM outbox", [], |r| r.get::<_, i64>(0)).unwrap()
+        };
+
+        let first = db::incarnations::open(&c, &folder, "test").unwrap();
+        let one = claim(&c, &group, first, "m1");
+        assert_eq!(say(first, one), 1);
+        assert_eq!(say(first, one), 2, "the same text again, meant so");
+        db::turns::requeue(&c, one, 0, false, "killed").unwrap();
+
+        let second = db::incarnations::open(&c, &folder, "test").unwrap();
+        db::turns::give(&c, one, second, 0).unwrap();
+        let two = claim(&c, &group, second, "m2");
+        assert_eq!(say(second, two), 2, "the first turn's call, made in the name of the second");
+        assert_eq!(say(second, one), 2);
+        assert_eq!(say(second, two), 3, "the second turn's own");
+        assert_eq!(say(second, one), 4);
+    }
 }

@@ -83,7 +83,8 @@ impl Ledger {
         }
         let refuse = |reason: String| LedgerError::Open { path: path.into(), reason };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(|e| refuse(e.to_string()))?;
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(|e| refuse(e.to_string()))?;
         connection.busy_timeout(Duration::from_secs(5))?;
         match migrate::version(&connection) {
             Ok(migrate::SCHEMA_VERSION) => Ok(Some(connection)),
@@ -144,16 +145,19 @@ fn connect(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path).map_err(|e| open(e.to_string()))?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
          PRAGMA cache_size = -2000;",
-    )
-    .map_err(|e| open(unusable(&e)))?;
+        )
+        .map_err(|e| open(unusable(&e)))?;
     Ok(connection)
 }
 
 fn unusable(error: &dyn std::fmt::Display) -> String {
-    format!("is not a usable ledger ({error}); restore it from a backup, or move it away to begin anew")
+    format!(
+        "is not a usable ledger ({error}); restore it from a backup, or move it away to begin anew"
+    )
 }
 
 fn write_batches(connection: &Connection, queue: &mpsc::Receiver<Job>) {

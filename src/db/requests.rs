@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::ledger::Result;
 use super::now_ms;
-use crate::ids::TurnId;
+use crate::ids::{Incarnation, TurnId};
 
 /// A request that was answered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,36 +27,44 @@ pub fn digest(arguments: &Value) -> String {
     format!("{hash:016x}")
 }
 
-/// Which call of this kind in the turn's attempt this is, from 1.
-pub fn nth(c: &Connection, turn: TurnId, attempt: u32, tool: &str, digest: &str) -> Result<i64> {
+/// Which stored call of this kind the turn's next one is, from 1.
+pub fn nth(c: &Connection, turn: TurnId, tool: &str, digest: &str) -> Result<i64> {
     Ok(c.query_row(
-        "SELECT 1 + count(*) FROM requests WHERE turn = ?1 AND tool = ?2 AND digest = ?3 AND attempt = ?4",
-        params![turn.0, tool, digest, attempt],
+        "SELECT 1 + count(*) FROM requests WHERE turn = ?1 AND tool = ?2 AND digest = ?3",
+        params![turn.0, tool, digest],
         |r| r.get(0),
     )?)
 }
 
 /// The stored answer of an earlier attempt, which is marked as used by this one.
+///
+/// The CLI folds turns into one run, so a call that was the first turn's may in the
+/// next attempt be made in the name of another: an answer to any turn that the
+/// incarnation works on counts, the asking turn's own first.
 pub fn repeat(
     c: &Connection,
+    incarnation: Incarnation,
     turn: TurnId,
-    attempt: u32,
     tool: &str,
     digest: &str,
-    nth: i64,
 ) -> Result<Option<Asked>> {
-    let found: Option<(bool, String)> = c
+    let found: Option<(i64, i64, u32, bool, String)> = c
         .query_row(
-            "UPDATE requests SET attempt = ?5 WHERE turn = ?1 AND tool = ?2 AND digest = ?3 AND nth = ?4
-             RETURNING ok, result",
-            params![turn.0, tool, digest, nth, attempt],
-            |r| Ok((r.get(0)?, r.get(1)?)),
+            "SELECT r.turn, r.nth, t.attempt, r.ok, r.result FROM requests r JOIN turns t ON t.id = r.turn
+             WHERE t.incarnation = ?1 AND t.state = 'running' AND r.attempt < t.attempt
+                AND r.tool = ?3 AND r.digest = ?4
+             ORDER BY r.turn <> ?2, r.turn, r.nth LIMIT 1",
+            params![incarnation.0, turn.0, tool, digest],
+            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)),
         )
         .optional()?;
-    Ok(found.map(|(ok, result)| Asked {
-        ok,
-        result: serde_json::from_str(&result).unwrap_or(Value::String(result)),
-    }))
+    let Some((of, nth, attempt, ok, result)) = found else { return Ok(None) };
+    c.execute(
+        "UPDATE requests SET attempt = ?5 WHERE turn = ?1 AND tool = ?2 AND digest = ?3 AND nth = ?4",
+        params![of, tool, digest, nth, attempt],
+    )?;
+    let result = serde_json::from_str(&result).unwrap_or(Value::String(result));
+    Ok(Some(Asked { ok, result }))
 }
 
 /// Stores an answer together with its effect.

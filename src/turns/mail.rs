@@ -44,7 +44,8 @@ impl Actor {
     /// for the next look.
     async fn take(&mut self, number: u64, record: GuestRecord, live: bool) -> bool {
         match record {
-            // What a dead guest said of itself is of no use any more.
+            // They change no row, and the state of a dead guest is the burial's: an
+            // event here would begin another one within it.
             GuestRecord::Ready { .. } | GuestRecord::State { .. } if !live => true,
             GuestRecord::Ready { cli_version } => {
                 tracing::info!(group = %self.folder, cli_version, "ready");
