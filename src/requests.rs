@@ -190,6 +190,7 @@ mod tests {
             incarnation,
             deadline: 0,
             render: &|_| String::new(),
+            command: &|_| None,
             isolate_strangers: false,
         };
         db::turns::claim(c, &claim).unwrap().unwrap().open.id
@@ -208,6 +209,8 @@ mod tests {
             is_main: false,
             trigger: String::new(),
             requires_trigger: false,
+            egress: "web".into(),
+            model: None,
         };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {

@@ -202,7 +202,8 @@ fn no_hot_query_scans_a_table() {
     outbox::of_turn(&c, turn).unwrap();
     messages::of_turn(&c, turn.0).unwrap();
     incarnations::advance(&c, one, 1).unwrap();
-    requests::nth(&c, TurnId(1), 1, "t", "d").unwrap();
+    requests::nth(&c, TurnId(1), "t", "d").unwrap();
+    requests::repeat(&c, one, turn, "t", "d").unwrap();
     for sql in watched.end() {
         let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let mut rows = plan.raw_query();
