@@ -42,7 +42,7 @@ struct ReadHistory {
     #[serde(default)]
     query: Option<String>,
     #[serde(default)]
-    before: Option<i64>,
+    before: Option<String>,
     #[serde(default)]
     limit: Option<u32>,
 }
@@ -57,8 +57,13 @@ pub fn handle(
 ) -> db::Result<Asked> {
     let refuse = |why: String| Ok(Asked { ok: false, result: Value::String(why) });
     let attempt = match db::turns::facts(c, asker.turn)? {
-        Some(f) if f.folder == asker.group.folder.as_str() => f.attempt,
-        _ => return refuse(format!("turn {} is not this group's", asker.turn)),
+        Some(f)
+            if f.folder == asker.group.folder.as_str()
+                && f.incarnation == Some(asker.incarnation) =>
+        {
+            f.attempt
+        }
+        _ => return refuse(format!("turn {} is not this container's", asker.turn)),
     };
     let effect: Effect = match tool {
         "read_history" => return answer(read_history(c, asker, arguments.clone())?),
@@ -124,29 +129,37 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    let before = match call.before.as_deref().map(chrono::DateTime::parse_from_rfc3339) {
+        None => i64::MAX,
+        Some(Ok(time)) => time.timestamp_millis(),
+        Some(Err(e)) => {
+            return Ok(Err(format!("before: {e}; write a time such as 2026-01-31T09:00:00Z")));
+        }
+    };
     let limit = call.limit.unwrap_or(50).clamp(1, 200);
-    let found = db::messages::history(
-        c,
-        asker.group.folder.as_str(),
-        call.query.as_deref().filter(|q| !q.is_empty()),
-        call.before,
-        limit,
-    )?;
+    let query = call.query.as_deref().filter(|q| !q.is_empty());
+    let found = db::history::page(c, asker.group.folder.as_str(), query, before, limit)?;
     let mut left = 256 * 1024_usize;
     let mut messages: Vec<Value> = Vec::new();
-    for m in found.iter().rev() {
-        let text: String = m.content.chars().take(8_000).collect();
+    for said in found.iter().rev() {
+        let text: String = said.text.chars().take(8_000).collect();
         left = left.saturating_sub(text.len() + 200);
         if left == 0 {
             break;
         }
-        messages.push(json!({"number": m.seq, "time": m.timestamp, "sender": m.sender_name,
-            "chat": m.chat_jid, "text": text}));
+        let sender = said.sender.as_deref().unwrap_or("you, the assistant");
+        messages.push(
+            json!({"time": said.time, "sender": sender, "chat": said.chat_jid, "text": text}),
+        );
     }
+    // There may be more where the page is full or was cut.
+    let earlier = found
+        .get(found.len().saturating_sub(messages.len()))
+        .filter(|_| found.len() as u32 >= limit || messages.len() < found.len())
+        .and_then(|said| chrono::DateTime::from_timestamp_millis(said.at))
+        .map(|time| json!({"before": time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)}));
     messages.reverse();
-    let earlier =
-        messages.first().and_then(|m| m["number"].as_i64()).filter(|_| found.len() as u32 >= limit);
-    Ok(Ok(json!({"messages": messages, "earlier": earlier.map(|n| json!({"before": n}))})))
+    Ok(Ok(json!({"messages": messages, "earlier": earlier})))
 }
 
 /// Main sees every group and chat, others themselves.
@@ -187,7 +200,7 @@ mod tests {
         db::messages::store(c, &message, MessageState::Queued, None).unwrap();
         let claim = Claim {
             folder: &group.folder,
-            incarnation,
+            incarnation: Some(incarnation),
             deadline: 0,
             render: &|_| String::new(),
             command: &|_| None,

@@ -96,10 +96,11 @@ fn tools() -> Vec<Tool> {
         ),
         tool(
             "read_history",
-            "Reads older messages of this group's chats, newest first, with their times.",
+            "Reads what was said in this group's chats, by people and by you, oldest first: the latest, or those before a \
+             time, or those with certain words. `earlier` says how to ask for the page before.",
             json!({
-                "query": string("Only messages that contain this text."),
-                "before": string("Only messages before this time, ISO 8601."),
+                "query": string("Only messages that contain all of these words, in any order; beginnings of words count."),
+                "before": string("Only messages before this time, such as 2026-01-31T09:00:00Z."),
                 "limit": {"type": "integer", "minimum": 1, "maximum": 200, "description": "At most so many; 50 if absent."},
             }),
             &[],

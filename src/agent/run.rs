@@ -153,7 +153,7 @@ async fn serve(
             .await;
             match opened {
                 Ok((port, tools)) => {
-                    Guest::new(Rc::new(Shared { place, start, port, tools, out: out.clone() }))
+                    Guest::new(Rc::new(Shared::new(place, start, port, tools, out.clone())))
                 }
                 Err(e) => return give_up(out, format!("The guest cannot start: {e}")).await,
             }
@@ -312,10 +312,22 @@ async fn aside(
         }
         return;
     }
+    // Each is a CLI of its own, and the container's memory is not without end.
+    let place = tokio::select! {
+        place = shared.places.acquire() => place,
+        command = receiver.recv() => {
+            let failure = match command {
+                Some(Command::Abort(failure)) => failure,
+                _ => Failure::interrupted(),
+            };
+            return shared.fail(vec![turn.turn], failure).await;
+        }
+    };
     let _ = commands.send(Command::Turn(turn));
     // Only the map of the main loop keeps this session's commands open now.
     drop(commands);
-    if let Err(failure) = session::run(shared, kind, receiver).await {
+    if let Err(failure) = session::run(Rc::clone(&shared), kind, receiver).await {
         eprintln!("[agent] an isolated session failed: {}", failure.error);
     }
+    drop(place);
 }

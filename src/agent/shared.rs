@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::failure::Failure;
 use super::place::Place;
@@ -24,9 +24,25 @@ pub struct Shared {
     pub tools: Rc<Tools>,
     /// Records for the host.
     pub out: mpsc::Sender<GuestRecord>,
+    /// For isolated sessions.
+    pub places: Semaphore,
 }
 
+/// Isolated sessions at a time.
+const ISOLATED: usize = 2;
+
 impl Shared {
+    /// With a place for each isolated session that may run at a time.
+    pub fn new(
+        place: Place,
+        start: Start,
+        port: u16,
+        tools: Rc<Tools>,
+        out: mpsc::Sender<GuestRecord>,
+    ) -> Shared {
+        Shared { place, start, port, tools, out, places: Semaphore::new(ISOLATED) }
+    }
+
     /// Tells the host. When nobody writes any more the guest is on its way out.
     pub async fn tell(&self, record: GuestRecord) {
         let _ = self.out.send(record).await;

@@ -109,11 +109,14 @@ fn store(
         return Ok((Taken::Known, None));
     }
     let mut m = m.clone();
-    if let Some(original) = m.edit_of.take() {
-        if db::messages::edit(c, &m.jid, &original, &m.content)? {
-            return Ok((Taken::Known, None));
-        }
-        m.content = format!("(edited an earlier message) {}", m.content);
+    let original = m.edit_of.take();
+    if let Some(original) = &original
+        && original != &m.id
+        && db::messages::edit(c, &m.jid, original, &m.content)?
+    {
+        // The row keeps a repetition of this edit from counting as a message.
+        db::messages::store(c, &m, MessageState::Ignored, Some("an edit that was applied"))?;
+        return Ok((Taken::Known, None));
     }
     let rules = Rules {
         jid: &m.jid,
@@ -135,6 +138,9 @@ fn store(
     let file = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
     let route = router::route(&rules, &seen, &SenderAllowlist::from_read(file), &assistant);
     m.trusted = trusted;
+    if original.is_some() {
+        m.content = format!("(edited an earlier message) {}", m.content);
+    }
     let (state, reason) = match route {
         Route::Drop(_) => return Ok((Taken::Dropped, None)),
         Route::Ignore(reason) => (MessageState::Ignored, Some(reason.as_str())),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
@@ -27,6 +28,9 @@ pub const TERMINAL: &str = "terminal:";
 /// Lines that may wait for a slow client before senders wait for it.
 const QUEUE: usize = 256;
 
+/// How long a client may take to say what became of a send.
+const CONFIRM: Duration = Duration::from_secs(60);
+
 /// The clients that are connected.
 #[derive(Clone, Default)]
 pub struct Socket {
@@ -37,6 +41,7 @@ struct Client {
     name: String,
     prefix: String,
     status: bool,
+    typing: bool,
     lines: mpsc::Sender<String>,
     /// Sends that wait for `sent` or `failed`, by id.
     open: Mutex<HashMap<String, oneshot::Sender<Result<(), SendError>>>>,
@@ -107,12 +112,15 @@ impl Channel for Socket {
                 attachments: [],
             };
             client.lines.send(line.line()).await.map_err(|_| SendError::Offline)?;
-            answered.await.unwrap_or(Err(SendError::Offline))
+            match tokio::time::timeout(CONFIRM, answered).await {
+                Ok(answer) => answer.unwrap_or(Err(SendError::Offline)),
+                Err(_) => Err(SendError::Later("the client did not say what became of it".into())),
+            }
         })
     }
 
     fn typing(&self, jid: &str, on: bool) {
-        if let Some(client) = self.client_of(jid) {
+        if let Some(client) = self.client_of(jid).filter(|c| c.typing) {
             // A client that does not keep up loses nothing by missing this.
             let _ = client.lines.try_send(ToClient::Typing { jid, on }.line());
         }
@@ -279,7 +287,7 @@ impl Connection {
         if self.client.is_some() {
             return Err("this connection has said hello already".into());
         }
-        if channel.is_empty() || prefix.is_empty() || channel.len() + prefix.len() > 200 {
+        if [&channel, &prefix].iter().any(|text| text.is_empty() || text.len() > 100) {
             return Err("hello needs a channel and a prefix of 1 to 100 bytes".into());
         }
         let mut clients = self.socket.clients();
@@ -293,6 +301,7 @@ impl Connection {
             name: channel,
             prefix,
             status: capabilities.iter().any(|c| c == "status"),
+            typing: capabilities.iter().any(|c| c == "typing"),
             lines: lines.clone(),
             open: Mutex::default(),
         });

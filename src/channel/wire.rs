@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{Incoming, MessageState};
 
-/// The longest line that is read, in bytes: a 1 MiB text with every character
-/// escaped still fits.
+/// The longest line that is read, in bytes: twice the longest text, for what JSON
+/// escapes.
 pub const MAX_LINE: usize = 8 << 20;
 /// The longest text that is stored, in bytes.
 pub const MAX_CONTENT: usize = 4 << 20;

@@ -40,13 +40,14 @@ pub fn run(config: &Config, explain: &Explain) -> anyhow::Result<Exit> {
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         for (message, turn, said) in &lives {
-            tell(message, turn.as_ref(), said);
+            tell(message, turn.as_ref(), said, config.timezone);
         }
     }
     Ok(Exit::Ok)
 }
 
-fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow]) {
+fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow], zone: chrono_tz::Tz) {
+    let at = |ms| clock(ms, zone);
     println!("message {} in {}, number {}", m.id, m.chat_jid, m.seq);
     println!("  {}  stored, from {}", at(m.stored_at), m.sender_name);
     let reason = m.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
@@ -87,8 +88,8 @@ fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow]) {
     println!("  now          {}{reason}", m.state);
 }
 
-fn at(ms: i64) -> String {
+fn clock(ms: i64, zone: chrono_tz::Tz) -> String {
     chrono::DateTime::from_timestamp_millis(ms)
-        .map(|t| t.with_timezone(&chrono::Local).format("%H:%M:%S%.3f").to_string())
+        .map(|t| t.with_timezone(&zone).format("%H:%M:%S%.3f").to_string())
         .unwrap_or_default()
 }

@@ -221,29 +221,6 @@ pub fn latest(c: &Connection, jid: Option<&str>) -> Result<Option<StoredMessage>
     Ok(c.query_row(&sql, [jid], message).optional()?)
 }
 
-/// A page of a group's history, newest last: messages before sequence `before`
-/// whose text contains `query` (letter case aside).
-pub fn history(
-    c: &Connection,
-    folder: &str,
-    query: Option<&str>,
-    before: Option<i64>,
-    limit: u32,
-) -> Result<Vec<StoredMessage>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM messages
-         WHERE chat_jid IN (SELECT jid FROM chats WHERE folder = ?1)
-           AND (?2 IS NULL OR instr(lower(content), lower(?2)) > 0)
-           AND (?3 IS NULL OR seq < ?3) AND reason IS NOT 'deleted by its sender'
-         ORDER BY seq DESC LIMIT ?4"
-    );
-    let mut statement = c.prepare(&sql)?;
-    let rows = statement.query_map(params![folder, query, before, limit], message)?;
-    let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    found.reverse();
-    Ok(found)
-}
-
 /// How many messages stand in each state: `(state, count)`.
 pub fn counts(c: &Connection) -> Result<Vec<(String, i64)>> {
     let mut statement = c.prepare("SELECT state, count(*) FROM messages GROUP BY state")?;

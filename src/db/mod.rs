@@ -6,6 +6,7 @@
 //! told is durable.
 
 pub mod groups;
+pub mod history;
 pub mod incarnations;
 mod ledger;
 pub mod messages;

@@ -39,8 +39,8 @@ pub struct OpenTurn {
 pub struct Claim<'a> {
     /// The group.
     pub folder: &'a Folder,
-    /// Into which guest.
-    pub incarnation: Incarnation,
+    /// Into which guest; none to wait for one.
+    pub incarnation: Option<Incarnation>,
     /// Ends at, milliseconds.
     pub deadline: i64,
     /// Renders the messages, oldest first; pure.
@@ -190,7 +190,8 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     c.prepare_cached(
         "INSERT INTO turns (folder, chat_jid, kind, session, prompt, trusted, state, attempt,
             incarnation, deadline, created_at, started_at)
-         VALUES (?1, ?2, 'message', ?3, ?4, ?5, 'running', 1, ?6, ?7, ?8, ?8)",
+         VALUES (?1, ?2, 'message', ?3, ?4, ?5, iif(?6 IS NULL, 'queued', 'running'), ?6 IS NOT NULL,
+            ?6, iif(?6 IS NULL, NULL, ?7), ?8, iif(?6 IS NULL, NULL, ?9))",
     )?
     .execute(params![
         claim.folder.as_str(),
@@ -198,8 +199,10 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
         session,
         prompt,
         trusted,
-        claim.incarnation.0,
+        claim.incarnation.map(|i| i.0),
         claim.deadline,
+        // What was said of waiting counts from when the oldest was stored.
+        taken.iter().filter(|m| m.state == "queued").map(|m| m.stored_at).min().unwrap_or(now),
         now,
     ])?;
     let turn = c.last_insert_rowid();
@@ -325,17 +328,20 @@ pub struct Facts {
     pub attempt: u32,
     /// Which conversation it belongs to.
     pub session: Session,
+    /// The latest incarnation that had it.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// The facts of a turn; `None` if it does not exist.
 pub fn facts(c: &Connection, turn: TurnId) -> Result<Option<Facts>> {
-    Ok(c.prepare_cached("SELECT folder, attempt, session FROM turns WHERE id = ?1")?
+    Ok(c.prepare_cached("SELECT folder, attempt, session, incarnation FROM turns WHERE id = ?1")?
         .query_row([turn.0], |r| {
             let isolated = r.get::<_, String>(2)? == "isolated";
             Ok(Facts {
                 folder: r.get(0)?,
                 attempt: r.get(1)?,
                 session: if isolated { Session::Isolated } else { Session::Group },
+                incarnation: r.get::<_, Option<i64>>(3)?.map(Incarnation),
             })
         })
         .optional()?)

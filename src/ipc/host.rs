@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 use crate::ipc::record::{self, GuestRecord, HostRecord, MAX_RECORD, MAX_WAITING};
 use crate::tree::{Tree, TreeError};
 
+/// The most bad records that are set aside for one incarnation: enough to find a
+/// fault by, and few enough that nobody fills the disk or the host's time with them.
+const MAX_BAD: usize = 20;
+
 /// Why the mailbox cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MailboxError {
@@ -24,6 +28,9 @@ pub enum MailboxError {
     /// A directory of it is not what the host made.
     #[error("mailbox: {0}")]
     Tree(#[from] TreeError),
+    /// Its guest writes rubbish and nothing else.
+    #[error("the guest wrote more than {MAX_BAD} bad records")]
+    Broken,
     /// More records wait than a guest may leave.
     #[error("the guest left more than {MAX_WAITING} records unread")]
     Flooded,
@@ -37,6 +44,8 @@ pub struct HostMailbox {
     label: String,
     written: u64,
     next: u64,
+    /// Bad records so far.
+    bad: usize,
 }
 
 impl HostMailbox {
@@ -61,6 +70,7 @@ impl HostMailbox {
             label: label.join("-"),
             written: 0,
             next: done + 1,
+            bad: 0,
         })
     }
 
@@ -143,6 +153,10 @@ impl HostMailbox {
             Err(TreeError::Missing(_)) => return Ok(Read::Missing),
             Err(error) => error.to_string(),
         };
+        self.bad += 1;
+        if self.bad > MAX_BAD {
+            return Err(MailboxError::Broken);
+        }
         let aside = format!("{}-{name}", self.label);
         tracing::warn!(mailbox = self.label, record = number, reason, "set a bad record aside");
         let errors = Tree::open(&self.errors)?;

@@ -18,6 +18,7 @@ use super::state::{self, Effect, Event, State};
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::HostRecord;
+use crate::proxy::Usage;
 
 /// What an actor is told.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Actor {
     pub(super) own: UnboundedSender<Message>,
     /// What to tell people when the guest's end fails a turn.
     pub(super) last_error: Option<String>,
+    /// What the model was used for and no row has yet.
+    pub(super) usage: Vec<Usage>,
     /// Where each given turn's answer goes: there the assistant is seen at work.
     pub(super) working: BTreeMap<TurnId, String>,
     /// Whether the incarnation to bury is of a host that had died.
@@ -69,6 +72,7 @@ impl Actor {
             asking: None,
             own,
             crash,
+            usage: Vec::new(),
             working: BTreeMap::new(),
             last_error: None,
         };
@@ -200,8 +204,9 @@ impl Actor {
             return true;
         }
         if let Some(guest) = &self.guest {
-            payload.usage = guest.serving.take_usage();
+            self.usage.extend(guest.serving.take_usage());
         }
+        payload.usage = self.usage.clone();
         if payload.error.is_none() {
             payload.error = self.last_error.clone();
         }
@@ -220,6 +225,7 @@ impl Actor {
             .await;
         match committed {
             Ok(ended) => {
+                self.usage.clear();
                 self.host.outbox.wake();
                 ended.into_iter().for_each(|turn| self.host.outbox.ended(turn));
                 true

@@ -201,11 +201,16 @@ impl Dispatcher {
         };
         tokio::pin!(all);
         let hurry = tokio::time::sleep(grace);
-        tokio::pin!(hurry);
+        // An interrupt and a close have their own grace each; whoever is left then
+        // dies with us, and the next start finds everything in the ledger.
+        let most = Duration::from_millis(3 * self.host.rules.grace.unsigned_abs());
+        let enough = tokio::time::sleep(grace + most);
+        tokio::pin!(hurry, enough);
         let mut hurried = false;
         loop {
             tokio::select! {
                 () = &mut all => return,
+                () = &mut enough => return tracing::error!("some containers did not end in time"),
                 Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
                 () = &mut hurry, if !hurried => {
                     hurried = true;

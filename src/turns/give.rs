@@ -54,7 +54,7 @@ impl Actor {
     }
 
     pub(super) async fn claim(&mut self) -> Event {
-        let Some(id) = self.state.incarnation() else { return Event::NotClaimed { again: true } };
+        let id = self.state.incarnation();
         let (folder, config) = (self.folder.clone(), self.host.config.clone());
         let deadline = now_ms() + self.host.rules.turn;
         let claimed = self
@@ -79,6 +79,9 @@ impl Actor {
             Ok(Some(claimed)) => {
                 if claimed.more {
                     let _ = self.own.send(Message::Event(Event::Work));
+                }
+                if id.is_none() {
+                    return Event::Claimed(claimed.open);
                 }
                 self.hand_over(claimed, None).await
             }

@@ -259,20 +259,25 @@ fn mounts(host: &Host, group: &Group, id: Incarnation) -> Vec<Mount> {
     .collect()
 }
 
-/// Gives a group the starting memory of its kind, unless it has one.
+/// Gives a group, and what all groups share, a starting memory, unless it has one.
 fn seed_memory(config: &Config, group: &Group) -> Result<(), GuestError> {
-    let path = config.groups().join(group.folder.as_str());
-    let tree = Tree::open(&path)?;
-    let memory = if group.is_main {
-        include_str!("../../groups/main/CLAUDE.md")
+    let name = |text: &str| text.replace("Andy", &config.assistant_name);
+    let own = if group.is_main {
+        name(include_str!("../../groups/main/CLAUDE.md"))
     } else {
-        include_str!("../../groups/global/CLAUDE.md")
+        format!(
+            "# {}\n\nWhat this group wants remembered. Long notes go into files of their own, named here.\n",
+            group.name
+        )
     };
+    seed(&config.groups().join(group.folder.as_str()), &own)?;
+    seed(&config.groups().join("global"), &name(include_str!("../../groups/global/CLAUDE.md")))
+}
+
+fn seed(directory: &std::path::Path, memory: &str) -> Result<(), GuestError> {
+    let tree = Tree::open(directory)?;
     match tree.open_file("CLAUDE.md") {
-        Err(TreeError::Missing(_)) => {
-            let memory = memory.replace("Andy", &config.assistant_name);
-            Ok(tree.write_new("CLAUDE.md", memory.as_bytes())?)
-        }
+        Err(TreeError::Missing(_)) => Ok(tree.write_new("CLAUDE.md", memory.as_bytes())?),
         // Whatever else stands there is the group's own affair.
         _ => Ok(()),
     }

@@ -8,7 +8,7 @@ use super::state::{self, Event};
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::HostMailbox;
-use crate::ipc::record::{GuestRecord, HostRecord, Session};
+use crate::ipc::record::{GuestRecord, HostRecord, MAX_RECORD, Session};
 use crate::prompt::chat_text::chat_text;
 use crate::requests;
 
@@ -228,5 +228,11 @@ fn reply(request: String, asked: db::Asked) -> HostRecord {
         (false, serde_json::Value::String(error)) => (None, Some(error)),
         (false, other) => (None, Some(other.to_string())),
     };
-    HostRecord::Reply { request, ok: asked.ok, result, error }
+    let reply = HostRecord::Reply { request: request.clone(), ok: asked.ok, result, error };
+    let length = serde_json::to_vec(&reply).map_or(0, |bytes| bytes.len());
+    if length <= MAX_RECORD {
+        return reply;
+    }
+    let error = Some("it was done, but the result is too long to show; ask for less".into());
+    HostRecord::Reply { request, ok: false, result: None, error }
 }

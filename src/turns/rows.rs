@@ -134,7 +134,9 @@ fn next(reason: &str) -> notices::Next {
 fn turn_of(effect: &Effect) -> Option<TurnId> {
     match effect {
         Effect::Complete(turns) => turns.first().copied(),
-        Effect::GiveUp { turn, .. } | Effect::Requeue { turn, .. } => Some(*turn),
+        Effect::GiveUp { turn, .. } | Effect::Requeue { turn, .. } | Effect::Notice(turn) => {
+            Some(*turn)
+        }
         _ => None,
     }
 }

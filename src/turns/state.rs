@@ -58,7 +58,10 @@ pub enum Guest {
     /// There is none.
     Absent,
     /// There is none; one of the places under the cap was asked for.
-    Waiting,
+    Waiting {
+        /// Since when.
+        since: i64,
+    },
     /// Its process runs, or is about to; it has not said `ready`.
     Starting {
         /// Which.
@@ -254,7 +257,8 @@ pub enum Effect {
     },
     /// Gives a queued turn to the guest: a row, then a record.
     Give(TurnId),
-    /// Claims what waits and gives it to the guest: rows, then a record.
+    /// Claims what waits and gives it to the guest, if there is one: rows, then a
+    /// record.
     Claim,
     /// Starts the guest's process.
     Spawn,
@@ -294,7 +298,7 @@ impl State {
         State {
             guest: incarnation.map_or(Guest::Absent, |id| Guest::Lost { id }),
             turns: open.iter().map(Turn::from).collect(),
-            work: true,
+            work: false,
             draining: false,
         }
     }
@@ -302,7 +306,7 @@ impl State {
     /// The incarnation that exists, in whatever condition.
     pub fn incarnation(&self) -> Option<Incarnation> {
         match self.guest {
-            Guest::Absent | Guest::Waiting => None,
+            Guest::Absent | Guest::Waiting { .. } => None,
             Guest::Starting { id, .. }
             | Guest::Live { id, .. }
             | Guest::Closing { id, .. }

@@ -9,7 +9,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
     let mut effects = Vec::new();
     match event {
         Event::Work => s.work = true,
-        Event::Slot if s.guest == Guest::Waiting && !s.draining => {
+        Event::Slot if matches!(s.guest, Guest::Waiting { .. }) && !s.draining => {
             effects.push(Effect::Open { fresh: s.wants_fresh(rules, now) });
         }
         Event::Slot => effects.push(Effect::FreeSlot),
@@ -78,7 +78,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         Event::Tick => tick(rules, &mut s, &mut effects, now),
         Event::Drain => {
             s.draining = true;
-            if s.guest == Guest::Waiting {
+            if matches!(s.guest, Guest::Waiting { .. }) {
                 s.guest = Guest::Absent;
                 effects.push(Effect::FreeSlot);
             }
@@ -97,7 +97,7 @@ fn go_on(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
     match s.guest {
         Guest::Lost { .. } if !effects.contains(&Effect::Bury) => effects.push(Effect::Bury),
         Guest::Absent if !s.draining && (s.work || !s.due(now).is_empty()) => {
-            s.guest = Guest::Waiting;
+            s.guest = Guest::Waiting { since: now };
             effects.push(Effect::AskSlot);
         }
         Guest::Live { background, idle_since, id } => {
@@ -152,7 +152,8 @@ fn fail(
                 return true;
             }
             Phase::Interrupted { why, .. } => why,
-            Phase::Given { deadline } if deadline <= now => Why::Deadline,
+            // While the host was dead, time passed that the turn never had.
+            Phase::Given { deadline } if deadline <= now && costs => Why::Deadline,
             _ if retryable && cost < rules.attempts && t.attempt < rules.attempts_in_all => {
                 let pause =
                     if costs { rules.backoff * 3_i64.pow(cost.saturating_sub(1)) } else { 0 };
@@ -187,6 +188,12 @@ fn tick(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
     match s.guest {
         Guest::Starting { since, .. } if since + rules.start <= now => overdue = true,
         Guest::Closing { until, .. } if until <= now => overdue = true,
+        Guest::Stopping { .. } => effects.push(Effect::Stop),
+        // Nobody can be told of messages that no turn has: give them one.
+        Guest::Waiting { since } if since + rules.notice <= now && s.work => {
+            s.work = false;
+            effects.push(Effect::Claim);
+        }
         Guest::Live { idle_since: Some(since), .. } if since + rules.idle <= now => {
             close(rules, s, effects, now);
         }

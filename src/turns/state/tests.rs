@@ -161,6 +161,41 @@ fn a_guest_that_dies_again_and_again_fails_its_turn() {
 }
 
 #[test]
+fn an_outage_of_the_host_costs_no_turn_its_time() {
+    let lost = state(Guest::Lost { id: ID }, &[open(1)]);
+    let (s, effects) = step(&RULES, &lost, &Event::Buried { crash: true }, 9_000_000);
+    assert_eq!(
+        effects[0],
+        Effect::Requeue { turn: TurnId(1), not_before: 9_000_000, costs: false }
+    );
+    assert_eq!(s.turns[0].cost, 0);
+}
+
+#[test]
+fn a_stop_that_failed_is_tried_again() {
+    let (s, effects) = step(&RULES, &live(&[open(1)]), &Event::Runaway, 1);
+    assert_eq!(effects, [Effect::Stop]);
+    assert_eq!(step(&RULES, &s, &Event::Tick, 2).1, [Effect::Stop]);
+}
+
+#[test]
+fn who_waits_long_for_a_place_is_told() {
+    let (s, _) = step(&RULES, &state(Guest::Absent, &[]), &Event::Work, 0);
+    assert_eq!(step(&RULES, &s, &Event::Tick, 179).1, []);
+    let (s, effects) = step(&RULES, &s, &Event::Tick, 180);
+    assert_eq!(effects, [Effect::Claim]);
+    let queued = OpenTurn { incarnation: None, deadline: None, attempt: 0, ..open(1) };
+    let (s, _) = step(&RULES, &s, &Event::Claimed(queued), 180);
+    let (s, effects) = step(&RULES, &s, &Event::Tick, 182);
+    assert_eq!(effects, [Effect::Notice(TurnId(1))]);
+    let (s, _) = step(&RULES, &s, &Event::Slot, 183);
+    assert_eq!(
+        step(&RULES, &s, &Event::Opened(ID), 183).1,
+        [Effect::Give(TurnId(1)), Effect::Spawn]
+    );
+}
+
+#[test]
 fn idle_means_no_turn_and_no_background_task() {
     let (s, _) =
         after(live(&[open(1)]), &[(1, Event::Background(1)), (2, Event::Done(vec![TurnId(1)]))]);

@@ -49,7 +49,8 @@ impl World {
         self.given.clear();
         self.crash = self.alive.is_some();
         let open: Vec<OpenTurn> = self.rows.values().cloned().collect();
-        State::from_rows(&open, self.alive)
+        // The dispatcher's look into the ledger tells of work.
+        State { work: self.queued > 0, ..State::from_rows(&open, self.alive) }
     }
 
     /// One event with everything that follows, as the actor does it: rows in one
@@ -109,13 +110,16 @@ impl World {
                 self.queued = 0;
                 let row = OpenTurn {
                     incarnation: self.alive,
-                    deadline: Some(self.now + RULES.turn),
+                    deadline: self.alive.map(|_| self.now + RULES.turn),
+                    attempt: u32::from(self.alive.is_some()),
                     created_at: self.now,
                     ..super::open(id.0)
                 };
                 self.rows.insert(id, row.clone());
                 self.crash_point()?;
-                self.given.push(id);
+                if self.alive.is_some() {
+                    self.given.push(id);
+                }
                 vec![Event::Claimed(row)]
             }
             Effect::Give(turn) => {

@@ -13,7 +13,7 @@ fn states() -> Vec<(&'static str, State)> {
     let guest = |guest| state(guest, &[]);
     vec![
         ("absent", guest(Guest::Absent)),
-        ("waiting", guest(Guest::Waiting)),
+        ("waiting", state_with_work()),
         ("starting, turn given", state(Guest::Starting { id: ID, since: 0 }, &[open(1)])),
         ("live, idle", live(&[])),
         ("live, turn given", live(&[open(1)])),
@@ -21,6 +21,10 @@ fn states() -> Vec<(&'static str, State)> {
         ("stopping, turn given", state(Guest::Stopping { id: ID }, &[open(1)])),
         ("lost, turn given", state(Guest::Lost { id: ID }, &[open(1)])),
     ]
+}
+
+fn state_with_work() -> State {
+    State { work: true, ..state(Guest::Waiting { since: 0 }, &[]) }
 }
 
 fn events() -> Vec<(&'static str, Event, i64)> {
@@ -47,7 +51,7 @@ fn events() -> Vec<(&'static str, Event, i64)> {
 /// Only pairs that can happen; those without consequence are left out too.
 fn can_happen(state: &Guest, event: &Event) -> bool {
     match event {
-        Event::Slot | Event::Opened(_) => *state == Guest::Waiting,
+        Event::Slot | Event::Opened(_) => matches!(state, Guest::Waiting { .. }),
         Event::Buried { .. } => matches!(state, Guest::Lost { .. }),
         _ => !matches!(state, Guest::Lost { .. }),
     }
@@ -70,7 +74,7 @@ fn name(effect: &Effect) -> String {
 fn guest(state: &State) -> &'static str {
     match state.guest {
         Guest::Absent => "absent",
-        Guest::Waiting => "waiting",
+        Guest::Waiting { .. } => "waiting",
         Guest::Starting { .. } => "starting",
         Guest::Live { idle_since: Some(_), .. } => "live, idle",
         Guest::Live { .. } => "live",
