@@ -10,21 +10,22 @@
 //! counted (syncs, wake-ups, CPU time) hardly depends on them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
 
 #[path = "chain/counts.rs"]
 mod counts;
+#[path = "chain/ends.rs"]
+mod ends;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use counts::{Counts, Syncs};
+use counts::{Counts, Spent, Syncs};
+use ends::{Client, StandIn};
 use support::{Daemon, Home, NANOCLAW, eventually, pause, stand_in};
 
 const WARM: usize = 500;
@@ -188,9 +189,9 @@ fn minute(what: &str, daemon: &Daemon, guests: &[u32]) {
     pause(IDLE);
     let spent = Counts::of(daemon.pid()).since(&before);
     let scale = 60.0 / IDLE.as_secs_f64();
-    let text = |spent: &Counts| {
+    let text = |spent: &Spent| {
         format!(
-            "{:.0} ms CPU, {:.0} wake-ups",
+            "{:.1} ms CPU, {:.0} wake-ups",
             spent.cpu.as_secs_f64() * 1e3 * scale,
             spent.switches as f64 * scale
         )
@@ -200,7 +201,7 @@ fn minute(what: &str, daemon: &Daemon, guests: &[u32]) {
         let all = of(guests)
             .iter()
             .zip(&guests_before)
-            .fold(Counts::default(), |sum, (now, then)| sum.and(&now.since(then)));
+            .fold(Spent::default(), |sum, (now, then)| sum.and(&now.since(then)));
         value = format!("{value}; the container's processes {}", text(&all));
     }
     row(
@@ -234,101 +235,6 @@ fn build_stand_in() {
         .status()
         .unwrap();
     assert!(built.success() && stand_in().is_file(), "the stand-in was not built");
-}
-
-/// A client that does one thing at a time, in one thread.
-struct Client {
-    writing: UnixStream,
-    lines: std::io::Lines<BufReader<UnixStream>>,
-}
-
-impl Client {
-    fn connect(home: &Home) -> Client {
-        let writing = UnixStream::connect(home.socket()).unwrap();
-        writing.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let lines = BufReader::new(writing.try_clone().unwrap()).lines();
-        let mut client = Client { writing, lines };
-        client.write(&json!({"type": "hello", "channel": "bench", "prefix": "b:", "capabilities": ["status"]}));
-        client.read("welcome");
-        client
-    }
-
-    /// From the message to its answer. Returns when the chain is at rest again.
-    fn ask(&mut self, id: &str) -> Duration {
-        let line = support::message("b:1", id, "hello");
-        let began = Instant::now();
-        self.write(&line);
-        let send = self.read("send");
-        let taken = began.elapsed();
-        self.write(&json!({"type": "sent", "id": send["id"]}));
-        self.read("status");
-        pause(Duration::from_millis(2));
-        taken
-    }
-
-    fn write(&mut self, line: &Value) {
-        self.writing.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    fn read(&mut self, kind: &str) -> Value {
-        loop {
-            let line: Value = serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
-            assert_ne!(line["type"], "error", "{line}");
-            if line["type"] == kind {
-                return line;
-            }
-        }
-    }
-}
-
-/// The stand-in without anything around it.
-struct StandIn {
-    child: std::process::Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl StandIn {
-    /// Starts it and has one answer, as a cold start does. And how long that took.
-    fn start(home: &Home) -> (StandIn, Duration) {
-        let began = Instant::now();
-        let mut child = Command::new(stand_in())
-            .env("CLAUDE_CONFIG_DIR", home.path().join("alone"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut alone = StandIn { child, lines };
-        alone.exchange(&json!({"type": "control_request", "request_id": "i", "request": {"subtype": "initialize"}}), "control_response");
-        alone.ask(0);
-        (alone, began.elapsed())
-    }
-
-    fn ask(&mut self, n: usize) -> Duration {
-        let prompt = "<messages><message sender=\"Ann\" time=\"Jan 1, 2026, 1:00 AM\">hello</message></messages>";
-        let uuid = format!("00000000-0000-4000-8000-{n:012}");
-        let line =
-            json!({"type": "user", "uuid": uuid, "message": {"role": "user", "content": prompt}});
-        self.exchange(&line, "result")
-    }
-
-    fn exchange(&mut self, line: &Value, until: &str) -> Duration {
-        let began = Instant::now();
-        self.child.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
-        loop {
-            let line: Value = serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
-            if line["type"] == until {
-                return began.elapsed();
-            }
-        }
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn stand_in_alone(home: &Home) -> Vec<Duration> {
@@ -416,9 +322,10 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let place = std::env::temp_dir();
-    let system = Command::new("stat").args(["-f", "-c", "%T"]).arg(&place).output();
+    let system = Command::new("df").arg("--output=fstype").arg(&place).output();
     let system =
-        system.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
+        system.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let system = system.lines().last().unwrap_or("?").trim();
     format!(
         "{}, {cores} cores, Linux {}, file system {system}; load average {}",
         first("/proc/cpuinfo", "model name"),

@@ -1,12 +1,17 @@
 //! What the kernel counts of a process, read from `/proc`, and its syncs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Of all threads of a process together.
+/// The counters of a process, thread by thread: one that ends takes its counts
+/// with it, and must not make the sum smaller.
+pub struct Counts(BTreeMap<PathBuf, Spent>);
+
+/// What threads used.
 #[derive(Clone, Copy, Default)]
-pub struct Counts {
+pub struct Spent {
     pub cpu: Duration,
     /// Voluntary and involuntary: each is one wake-up.
     pub switches: u64,
@@ -15,28 +20,36 @@ pub struct Counts {
 impl Counts {
     pub fn of(pid: u32) -> Counts {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        tasks.fold(Counts::default(), |sum, task| sum.and(&Counts::of_thread(&task.path())))
+        Counts(tasks.map(|task| (task.path(), Spent::by_thread(&task.path()))).collect())
     }
 
-    fn of_thread(task: &Path) -> Counts {
+    pub fn since(&self, before: &Counts) -> Spent {
+        self.0.iter().fold(Spent::default(), |sum, (thread, now)| {
+            let then = before.0.get(thread).copied().unwrap_or_default();
+            sum.and(&Spent {
+                cpu: now.cpu.saturating_sub(then.cpu),
+                switches: now.switches.saturating_sub(then.switches),
+            })
+        })
+    }
+}
+
+impl Spent {
+    fn by_thread(task: &Path) -> Spent {
         // A thread that ends while we look counts nothing.
         let read = |name| std::fs::read_to_string(task.join(name)).unwrap_or_default();
-        let nanoseconds =
-            read("schedstat").split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let schedstat = read("schedstat");
+        let nanoseconds = schedstat.split_whitespace().next().and_then(|n| n.parse().ok());
         let status = read("status");
         let switches = status.lines().filter(|l| l.contains("voluntary_ctxt_switches"));
-        Counts { cpu: Duration::from_nanos(nanoseconds), switches: switches.map(number).sum() }
-    }
-
-    pub fn since(&self, before: &Counts) -> Counts {
-        Counts {
-            cpu: self.cpu.saturating_sub(before.cpu),
-            switches: self.switches.saturating_sub(before.switches),
+        Spent {
+            cpu: Duration::from_nanos(nanoseconds.unwrap_or(0)),
+            switches: switches.map(number).sum(),
         }
     }
 
-    pub fn and(&self, other: &Counts) -> Counts {
-        Counts { cpu: self.cpu + other.cpu, switches: self.switches + other.switches }
+    pub fn and(&self, other: &Spent) -> Spent {
+        Spent { cpu: self.cpu + other.cpu, switches: self.switches + other.switches }
     }
 }
 
