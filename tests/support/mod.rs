@@ -130,6 +130,21 @@ impl Home {
         self.program = program;
     }
 
+    /// Runs the program after `mount`, a shell command in the home, in a view of
+    /// the file system of its own. False where that cannot be had.
+    pub fn run_with_a_view_of_its_own(&mut self, mount: &str) -> bool {
+        let script = format!("{mount} && exec \"$0\" \"$@\"");
+        let words = ["unshare", "--mount", "--", "sh", "-c", &script];
+        let tried = Command::new(words[0]).args(&words[1..]).arg("true").current_dir(&self.path).output();
+        if !tried.as_ref().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: no view of its own: {tried:?}");
+            return false;
+        }
+        self.program = words.map(str::to_owned).to_vec();
+        self.program.push(NANOCLAW.into());
+        true
+    }
+
     /// One value from the ledger.
     pub fn ledger<T: rusqlite::types::FromSql>(&self, query: &str) -> T {
         let c = rusqlite::Connection::open(self.path().join("store/messages.db")).unwrap();
