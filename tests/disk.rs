@@ -15,7 +15,8 @@ const MEGABYTES: u32 = 160;
 
 /// Writes until nothing fits.
 fn fill(home: &Home) {
-    let mut file = File::options().create(true).append(true).open(home.path().join("filler")).unwrap();
+    let mut file =
+        File::options().create(true).append(true).open(home.path().join("filler")).unwrap();
     for size in [1 << 20, 1 << 12, 1] {
         while file.write_all(&vec![0; size]).is_ok() {}
     }
@@ -74,7 +75,9 @@ fn a_full_disk_refuses_and_tells_and_the_next_message_works() {
     // It does not depend on a lucky moment: another one gets the same.
     client.message("t:1", "again", &"y".repeat(100_000));
     client.wait("a second error", |h| {
-        h.lines.iter().any(|l| l["type"] == "error" && l["error"].as_str().unwrap().contains("again"))
+        h.lines
+            .iter()
+            .any(|l| l["type"] == "error" && l["error"].as_str().unwrap().contains("again"))
     });
     // Commands that read still work; nobody panicked.
     let (code, out, error) = home.run(&["status", "--json"]);
@@ -83,7 +86,8 @@ fn a_full_disk_refuses_and_tells_and_the_next_message_works() {
     insist(&client, "again", "say:room again");
     client.answer("t:1", "room again");
     assert_eq!(daemon.stop(), 0);
-    let open: i64 = home.ledger("SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn')");
+    let open: i64 =
+        home.ledger("SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn')");
     assert_eq!(open, 0);
 }
 
@@ -103,7 +107,9 @@ fn a_disk_that_fills_during_turns_loses_none_of_them() {
     for jid in &chats {
         client.message(jid, "m", &format!("think:2000 say:answer for {jid}"));
     }
-    client.wait("four acks", |h| h.lines.iter().filter(|l| l["type"] == "ack" && l["id"] == "m").count() == 4);
+    client.wait("four acks", |h| {
+        h.lines.iter().filter(|l| l["type"] == "ack" && l["id"] == "m").count() == 4
+    });
     fill(&home);
     let before = cpu(daemon.pid());
     pause(Duration::from_secs(8));
@@ -112,7 +118,9 @@ fn a_disk_that_fills_during_turns_loses_none_of_them() {
     free(&home);
     for jid in &chats {
         client.answer(jid, &format!("answer for {jid}"));
-        let answers = client.heard(|h| h.sends.iter().filter(|s| s.0 == *jid && s.2.contains("answer for")).count());
+        let answers = client.heard(|h| {
+            h.sends.iter().filter(|s| s.0 == *jid && s.2.contains("answer for")).count()
+        });
         assert_eq!(answers, 1, "{jid}");
         client.message(jid, "n", "and on");
         client.answer(jid, "and on");

@@ -26,7 +26,8 @@ fn told(client: &Client, id: &str, text: &str, reason: &str) {
     client.wait_for(Duration::from_secs(120), &format!("the end of {id}"), |h| {
         h.lines.iter().any(|l| l["type"] == "status" && l["id"] == id)
     });
-    let said: Vec<String> = client.heard(|h| h.sends[before..].iter().map(|s| s.2.clone()).collect());
+    let said: Vec<String> =
+        client.heard(|h| h.sends[before..].iter().map(|s| s.2.clone()).collect());
     assert_eq!(said.len(), 1, "one notice and nothing else: {said:?}");
     assert!(said[0].starts_with("I could not answer: "), "{said:?}");
     assert!(said[0].contains(reason), "{reason:?} is not in {said:?}");
@@ -110,7 +111,8 @@ fn a_cli_that_cannot_be_run_is_told() {
     let home = Home::scripted("");
     let (_daemon, client) = serve(&home);
     let mode = |mode| {
-        std::fs::set_permissions(home.cli().join("claude"), std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::set_permissions(home.cli().join("claude"), std::fs::Permissions::from_mode(mode))
+            .unwrap();
     };
     mode(0o644);
     told(&client, "a", "hello", "Permission denied");
@@ -215,7 +217,8 @@ fn a_sandbox_program_that_cannot_be_run_is_told() {
     if !home.run_with_a_view_of_its_own("mount --bind bwrap /usr/bin/bwrap") {
         return;
     }
-    let mode = |mode| std::fs::set_permissions(&bwrap, std::fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |mode| std::fs::set_permissions(&bwrap, std::fs::Permissions::from_mode(mode)).unwrap();
     let (_daemon, client) = serve(&home);
     answered(&client, "a");
     mode(0o644);

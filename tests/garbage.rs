@@ -38,7 +38,8 @@ fn bad_lines_are_refused_in_words_and_the_connection_lives_on() {
     let well = message("t:1", "early", "hello").to_string();
     let nul = message("t:1", "a\0b", "hello").to_string();
     let long_id = message("t:1", &"i".repeat(2_000), "hello").to_string();
-    let late = message("t:1", "m", "hello").to_string().replace("2026-01-01T00:00:00.001Z", "yesterday");
+    let late =
+        message("t:1", "m", "hello").to_string().replace("2026-01-01T00:00:00.001Z", "yesterday");
     let outside = message("wa:1", "m", "hello").to_string();
     let typed = message("t:1", "m", "hello").to_string().replace("\"hello\"", "42");
     let without = message("t:1", "m", "hello").to_string().replace("\"sender\":\"u1\",", "");
@@ -108,7 +109,9 @@ fn a_held_prefix_is_refused_until_its_holder_has_gone() {
     let first = Client::connect(&home, "t:");
     let second = Client::raw(&home, true);
     let held = "held by \"t\"";
-    for (n, (prefix, words)) in [("t:", held), ("t", held), ("t:1", held), ("", "hello needs")].into_iter().enumerate() {
+    for (n, (prefix, words)) in
+        [("t:", held), ("t", held), ("t:1", held), ("", "hello needs")].into_iter().enumerate()
+    {
         second.write(&json!({"type": "hello", "channel": "other", "prefix": prefix}));
         let said = error(&second, n + 1);
         assert!(said.contains(words), "{prefix}: {said}");
@@ -117,7 +120,9 @@ fn a_held_prefix_is_refused_until_its_holder_has_gone() {
     first.answer("t:1", "mine");
     first.hang_up();
     support::eventually("the prefix to be free", || {
-        second.write(&json!({"type": "hello", "channel": "other", "prefix": "t:", "capabilities": []}));
+        second.write(
+            &json!({"type": "hello", "channel": "other", "prefix": "t:", "capabilities": []}),
+        );
         support::pause(std::time::Duration::from_millis(50));
         second.heard(|h| h.lines.iter().any(|l| l["type"] == "welcome"))
     });
@@ -148,15 +153,25 @@ fn half_a_line_and_a_thousand_at_once() {
         support::pause(std::time::Duration::from_millis(50));
         client.heard(|h| h.lines.iter().any(|l| l["type"] == "welcome"))
     });
-    let thousand = (0..1000).map(|n| format!("{}\n", message("t:1", &format!("m{n}"), &format!("silent {n}"))));
+    let thousand = (0..1000)
+        .map(|n| format!("{}\n", message("t:1", &format!("m{n}"), &format!("silent {n}"))));
     client.write_bytes(thousand.collect::<String>().as_bytes());
     client.wait("1,000 acks", |h| h.lines.iter().filter(|l| l["type"] == "ack").count() == 1000);
     client.heard(|h| {
-        let acks = h.lines.iter().filter(|l| l["type"] == "ack").map(|l| l["id"].as_str().unwrap().to_owned());
-        assert_eq!(acks.collect::<Vec<_>>(), (0..1000).map(|n| format!("m{n}")).collect::<Vec<_>>(), "in order");
+        let acks = h
+            .lines
+            .iter()
+            .filter(|l| l["type"] == "ack")
+            .map(|l| l["id"].as_str().unwrap().to_owned());
+        assert_eq!(
+            acks.collect::<Vec<_>>(),
+            (0..1000).map(|n| format!("m{n}")).collect::<Vec<_>>(),
+            "in order"
+        );
     });
     support::eventually("their end", || {
-        home.ledger::<i64>("SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn')") == 0
+        home.ledger::<i64>("SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn')")
+            == 0
     });
     client.message("t:1", "last", "say:and on");
     client.answer("t:1", "and on");
@@ -188,7 +203,11 @@ fn every_text_reaches_the_agent_and_comes_back() {
         assert_eq!(answer, format!("echo: n{n}: {text}"));
     }
     // Control characters may be dropped on the way, never the message.
-    for (n, c) in ('\0'..='\u{1f}').filter(|c| !matches!(c, '\t' | '\n' | '\r')).chain(['\u{7f}', '\u{85}', '\u{2028}']).enumerate() {
+    for (n, c) in ('\0'..='\u{1f}')
+        .filter(|c| !matches!(c, '\t' | '\n' | '\r'))
+        .chain(['\u{7f}', '\u{85}', '\u{2028}'])
+        .enumerate()
+    {
         let id = format!("c{n}");
         client.message("t:1", &id, &format!("{id}<{c}>{c}."));
         client.acked(&id);
@@ -211,7 +230,8 @@ fn a_megabyte_of_text_is_taken_and_answered() {
     client.heard(|h| assert!(!h.sends.is_empty(), "neither answer nor notice"));
     client.message("t:1", "escaped", &"\u{1}\u{2}<&>".repeat(1 << 17));
     client.acked("escaped");
-    client.wait("an end", |h| h.lines.iter().any(|l| l["type"] == "status" && l["id"] == "escaped"));
+    client
+        .wait("an end", |h| h.lines.iter().any(|l| l["type"] == "status" && l["id"] == "escaped"));
     client.message("t:1", "next", "say:and on");
     client.answer("t:1", "and on");
 }
@@ -249,7 +269,8 @@ fn wrong_settings_are_named_with_their_line_and_code_78() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(78), "{error}");
     assert!(error.contains("NANOCLAW_SOKET") && error.contains("NANOCLAW_SOCKET"), "{error}");
-    let output = home.command(&["status"]).env("NANOCLAW_HOME", "/nowhere/at/all").output().unwrap();
+    let output =
+        home.command(&["status"]).env("NANOCLAW_HOME", "/nowhere/at/all").output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(78) && error.contains("/nowhere/at/all"), "{error}");
     assert_eq!(home.run(&["status"]).0, 0);
@@ -259,7 +280,10 @@ fn wrong_settings_are_named_with_their_line_and_code_78() {
 fn bad_names_on_the_command_line_change_nothing() {
     let home = Home::new();
     let long = "x".repeat(300);
-    for folder in ["", ".", "..", "../etc", "/etc", "a/b", "-x", "a b", "ü", "a\nb", ".hidden", "global", "errors", &long] {
+    for folder in [
+        "", ".", "..", "../etc", "/etc", "a/b", "-x", "a b", "ü", "a\nb", ".hidden", "global",
+        "errors", &long,
+    ] {
         let (code, out, error) = home.run(&["groups", "add", "--jid", "t:1", "--", folder]);
         assert_ne!(code, 0, "{folder:?}: {out}");
         assert!(!error.is_empty() && !error.contains("panicked"), "{folder:?}: {error}");

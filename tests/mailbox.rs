@@ -14,7 +14,9 @@ use support::{Client, Home};
 /// The live incarnation's outgoing mailbox, and the number that the host reads next.
 fn mailbox(home: &Home, folder: &str) -> (PathBuf, u64) {
     let of = |column: &str| -> i64 {
-        home.ledger(&format!("SELECT {column} FROM incarnations WHERE folder = '{folder}' ORDER BY id DESC LIMIT 1"))
+        home.ledger(&format!(
+            "SELECT {column} FROM incarnations WHERE folder = '{folder}' ORDER BY id DESC LIMIT 1"
+        ))
     };
     // What the guest tells after its answer is in, so that it writes nothing more.
     support::pause(std::time::Duration::from_millis(300));
@@ -115,7 +117,9 @@ fn what_is_no_record_is_set_aside_with_a_reason() {
     client.message("t:2", "second", "second.");
     client.answer("t:2", "second.");
     recovers(&client);
-    client.heard(|h| assert!(!h.sends.iter().any(|s| s.2.contains("through a link")), "{:?}", h.sends));
+    client.heard(|h| {
+        assert!(!h.sends.iter().any(|s| s.2.contains("through a link")), "{:?}", h.sends)
+    });
 }
 
 #[test]
@@ -124,17 +128,18 @@ fn forged_records_reach_nobody_else() {
     home.set("CONTAINER_TIMEOUT", "5000");
     let (_daemon, client) = two_groups(&home);
     let (out, first) = mailbox(&home, "family");
-    let session: String = home.ledger("SELECT session_id FROM sessions WHERE group_folder = 'other'");
+    let session: String =
+        home.ledger("SELECT session_id FROM sessions WHERE group_folder = 'other'");
     client.message("t:2", "long", "think:2500 say:the true answer");
     client.acked("long");
     support::eventually("the other's turn", || {
-        home.ledger::<i64>("SELECT count(*) FROM turns WHERE folder = 'other' AND state = 'running'") == 1
+        home.ledger::<i64>(
+            "SELECT count(*) FROM turns WHERE folder = 'other' AND state = 'running'",
+        ) == 1
     });
     let other: i64 = home.ledger("SELECT max(id) FROM turns WHERE folder = 'other'");
     let own: i64 = home.ledger("SELECT max(id) FROM turns WHERE folder = 'family'");
-    let request = |turn: i64, arguments: Value| {
-        json!({"type": "request", "id": "r", "turn": turn, "tool": "send_message", "arguments": arguments})
-    };
+    let request = |turn: i64, arguments: Value| json!({"type": "request", "id": "r", "turn": turn, "tool": "send_message", "arguments": arguments});
     let records = [
         json!({"type": "done", "turns": [other, own, 0, -1, i64::MAX], "text": "forged"}),
         json!({"type": "failed", "turns": [other], "error": "forged", "retryable": false}),
@@ -150,7 +155,8 @@ fn forged_records_reach_nobody_else() {
     }
     client.answer("t:1", "of my own");
     client.answer("t:2", "the true answer");
-    let session_now: String = home.ledger("SELECT session_id FROM sessions WHERE group_folder = 'other'");
+    let session_now: String =
+        home.ledger("SELECT session_id FROM sessions WHERE group_folder = 'other'");
     assert_eq!(session, session_now);
     recovers(&client);
     client.heard(|h| {

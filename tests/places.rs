@@ -127,11 +127,17 @@ fn without_isolation_it_does_not_start_and_says_what_helps() {
     }
     let (code, out, error) = home.run(&["start"]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.is_empty() && error.contains("no isolation") && error.contains("install 0.8 or newer"), "{error}");
+    assert!(
+        out.is_empty() && error.contains("no isolation") && error.contains("install 0.8 or newer"),
+        "{error}"
+    );
     std::fs::write(&bwrap, "#!/bin/sh\nexit 1\n").unwrap();
     let (code, out, error) = home.run(&["start"]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.is_empty() && error.contains("no isolation") && error.contains("bubblewrap"), "{error}");
+    assert!(
+        out.is_empty() && error.contains("no isolation") && error.contains("bubblewrap"),
+        "{error}"
+    );
     home.run_by(vec![NANOCLAW.into()]);
     home.start();
 }
@@ -193,7 +199,8 @@ fn an_end_that_is_asked_for_comes_in_bounded_time() {
         if let Some(text) = text {
             client.message("t:1", &format!("{most}{text}"), text);
             support::eventually("the turn", || {
-                home.ledger::<i64>("SELECT count(*) FROM turns WHERE state = 'running'") == 1 && !home.guests().is_empty()
+                home.ledger::<i64>("SELECT count(*) FROM turns WHERE state = 'running'") == 1
+                    && !home.guests().is_empty()
             });
             support::pause(Duration::from_millis(300));
         }

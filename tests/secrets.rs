@@ -60,7 +60,8 @@ fn the_key_reaches_the_model_and_nothing_else() {
     assert!(!answer.contains("FOUND"), "{answer}");
 
     let asked = api.asked();
-    let questions: Vec<_> = asked.iter().filter(|a| a.head.starts_with("POST /v1/messages")).collect();
+    let questions: Vec<_> =
+        asked.iter().filter(|a| a.head.starts_with("POST /v1/messages")).collect();
     assert!(questions.len() >= 2, "{}", questions.len());
     for asked in &asked {
         let credentials: Vec<&str> = asked
@@ -80,7 +81,8 @@ fn the_key_reaches_the_model_and_nothing_else() {
     api.act(Act::Bash("echo \"PLACEHOLDER=$ANTHROPIC_API_KEY.\"".into()));
     client.message("t:1", "n", "which key?");
     let answer = client.answer("t:1", "PLACEHOLDER=");
-    let placeholder = answer.split("PLACEHOLDER=").nth(1).unwrap().split('.').next().unwrap().to_owned();
+    let placeholder =
+        answer.split("PLACEHOLDER=").nth(1).unwrap().split('.').next().unwrap().to_owned();
     assert!(placeholder.len() >= 32 && placeholder != KEY, "{answer}");
     api.act(Act::Bash(search(&placeholder).replace("SEARCHED", "AGAIN")));
     client.message("t:1", "o", "and where?");
@@ -92,7 +94,13 @@ fn the_key_reaches_the_model_and_nothing_else() {
     assert_eq!(daemon.stop(), 0);
     assert_eq!(holders(home.path(), KEY), [".env"]);
     let log = home.log();
-    assert!(log.contains("ready") && !log.contains(text) && !log.contains(KEY) && !log.contains("which key?"), "{log}");
+    assert!(
+        log.contains("ready")
+            && !log.contains(text)
+            && !log.contains(KEY)
+            && !log.contains("which key?"),
+        "{log}"
+    );
     let with_text = holders(home.path(), text);
     assert!(with_text.iter().any(|f| f.starts_with("store/")), "{with_text:?}");
     assert!(
@@ -129,7 +137,8 @@ fn a_group_sees_itself_and_nobody_else() {
     let searches: String = (0..words.len())
         .map(|n| format!("( {} ) | sed 's/^/{n} /' >> /workspace/group/.seen\n", search(words[n])))
         .collect();
-    let mut home = Home::scripted(&format!("{searches}mv /workspace/group/.seen /workspace/group/seen"));
+    let mut home =
+        Home::scripted(&format!("{searches}mv /workspace/group/.seen /workspace/group/seen"));
     home.set("ANTHROPIC_API_KEY", KEY);
     std::fs::write(home.path().join(".env"), "# of-the-owner\n").unwrap();
     std::fs::create_dir_all(home.path().join(".ssh")).unwrap();
@@ -153,7 +162,8 @@ fn a_group_sees_itself_and_nobody_else() {
     client.message("t:1", "m", "hello");
     client.answer("t:1", "hello");
     for (folder, own) in [("family", "in-family"), ("other", "in-other")] {
-        let seen = std::fs::read_to_string(home.path().join("groups").join(folder).join("seen")).unwrap();
+        let seen =
+            std::fs::read_to_string(home.path().join("groups").join(folder).join("seen")).unwrap();
         assert_eq!(seen.matches("SEARCHED").count(), words.len(), "{seen}");
         for line in seen.lines().filter(|l| l.contains("FOUND")) {
             let (word, place) = line.split_once(" FOUND ").unwrap();
@@ -164,7 +174,10 @@ fn a_group_sees_itself_and_nobody_else() {
         }
         let own = words.iter().position(|w| *w == own).unwrap();
         for place in ["/workspace/group/mark", "/home/node/.claude/mark"] {
-            assert!(seen.contains(&format!("{own} FOUND {place}")), "the search finds nothing: {seen}");
+            assert!(
+                seen.contains(&format!("{own} FOUND {place}")),
+                "the search finds nothing: {seen}"
+            );
         }
     }
 }
@@ -191,7 +204,11 @@ fn in_a_network_of_its_own(test: &str) -> bool {
     match output {
         Err(error) => skip(format!("unshare: {error}")),
         Ok(output) => {
-            let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let said = format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
             let began = said.contains("running 1 test");
             if began {
                 assert!(output.status.success(), "{said}");
@@ -233,7 +250,11 @@ fn nothing_but_the_model_is_connected_to_and_no_name_is_looked_up() {
     // What a program does on the side it does soon after its start.
     support::pause(std::time::Duration::from_secs(5));
     assert!(api.connections() > 0);
-    assert_eq!(counter("Tcp", "ActiveOpens") - opened, api.connections() as u64, "others were connected to");
+    assert_eq!(
+        counter("Tcp", "ActiveOpens") - opened,
+        api.connections() as u64,
+        "others were connected to"
+    );
     assert_eq!(counter("Udp", "OutDatagrams") - sent, 0, "a name was looked up");
     assert_eq!(daemon.stop(), 0);
     names.set_nonblocking(true).unwrap();

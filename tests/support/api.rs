@@ -42,8 +42,11 @@ impl Api {
     pub fn start(act: Act) -> Api {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared =
-            Arc::new(Shared { act: Mutex::new(act), asked: Mutex::default(), connections: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            act: Mutex::new(act),
+            asked: Mutex::default(),
+            connections: AtomicUsize::new(0),
+        });
         let served = shared.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -101,7 +104,10 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
         let act = shared.act.lock().unwrap().clone();
         let (status, kind, text) = reply(&act, &body);
         shared.asked.lock().unwrap().push(Asked { head, body });
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", text.len());
+        let head = format!(
+            "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
         writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(text.as_bytes())).ok()?;
     }
 }
@@ -109,7 +115,8 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
 fn reply(act: &Act, body: &Value) -> (u16, &'static str, String) {
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
     let asked = messages.iter().rposition(|m| m["role"] == "assistant").map_or(0, |at| at + 1);
-    let parts = messages[asked..].iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
+    let parts =
+        messages[asked..].iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
     let result: Vec<String> =
         parts.filter(|p| p["type"] == "tool_result").map(|p| texts_of(&p["content"])).collect();
     let (block, delta, stop) = match act {
@@ -136,7 +143,9 @@ fn reply(act: &Act, body: &Value) -> (u16, &'static str, String) {
         json!({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 3}}),
         json!({"type": "message_stop"}),
     ];
-    let lines = events.iter().map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default()));
+    let lines = events
+        .iter()
+        .map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default()));
     (200, "text/event-stream", lines.collect())
 }
 
