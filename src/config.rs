@@ -237,7 +237,9 @@ impl Config {
             credential: key.or(token),
             base_url: values.required(&ANTHROPIC_BASE_URL, base_url)?,
             socket: values.required(&NANOCLAW_SOCKET, |text| {
-                values.path(text).filter(|p| p.as_os_str().len() <= 103)
+                values
+                    .path(text)
+                    .filter(|p| cfg!(target_os = "linux") || p.as_os_str().len() <= 103)
             })?,
             claude: match values.optional(&NANOCLAW_CLAUDE, |text| values.path(text))? {
                 Some(path) => path,

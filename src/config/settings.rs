@@ -84,7 +84,7 @@ settings! {
         "How many containers may live at once. A group that waits takes the place of the one that is idle longest.";
     NANOCLAW_HOME: Found("the working directory"), "an existing directory",
         "The installation: `groups/`, `store/`, `data/`, `logs/` and `.env`. From the environment only.";
-    NANOCLAW_SOCKET: Value("data/nanoclaw.sock"), "a path of at most 103 bytes when it is made absolute from `NANOCLAW_HOME`",
+    NANOCLAW_SOCKET: Value("data/nanoclaw.sock"), "a path, absolute or from `NANOCLAW_HOME`; where the system is not Linux, of at most 103 bytes when it is absolute",
         "The Unix socket for other channels and for `nanoclaw chat`.";
     NANOCLAW_CLAUDE: Found("`nanoclaw/claude-VERSION/claude` in `$XDG_CACHE_HOME`, else in `~/.cache`"),
         "a path, absolute or from `NANOCLAW_HOME`",

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub mod api;
+mod special;
 
 /// The program under test.
 pub const NANOCLAW: &str = env!("CARGO_BIN_EXE_nanoclaw");
@@ -41,54 +42,6 @@ impl Home {
         std::fs::copy(stand_in(), cli.join("claude")).unwrap();
         home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
         home
-    }
-
-    /// With the stand-in, on a small disk of its own that ends with the home;
-    /// `None` where none can be mounted.
-    pub fn on_small_disk(megabytes: u32) -> Option<Home> {
-        let mut home = Home::below("disk");
-        let cli = home.path.with_file_name("cli");
-        std::fs::rename(home.cli(), &cli).unwrap();
-        let size = format!("size={megabytes}m,mode=755");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "nanoclaw"])
-            .arg(&home.path)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => {
-                eprintln!(
-                    "skipped: no disk of its own: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-                return None;
-            }
-            Err(error) => {
-                eprintln!("skipped: no disk of its own: mount: {error}");
-                return None;
-            }
-        }
-        home.mounted = Some(home.path.clone());
-        home.set("NANOCLAW_CLAUDE", cli.join("claude").to_str().unwrap());
-        Some(home)
-    }
-
-    /// With a shell script for the CLI: `script`, after which the stand-in runs.
-    pub fn scripted(script: &str) -> Home {
-        let home = Home::new();
-        std::fs::rename(home.cli().join("claude"), home.cli().join("stand-in")).unwrap();
-        home.script(script);
-        home
-    }
-
-    /// Replaces the script of [`Home::scripted`].
-    pub fn script(&self, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let text = format!("#!/bin/bash\n{script}\nexec \"${{0%/*}}/stand-in\" \"$@\"\n");
-        let hidden = self.cli().join(".claude");
-        std::fs::write(&hidden, text).unwrap();
-        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::rename(hidden, self.cli().join("claude")).unwrap();
     }
 
     /// The directory of the CLI.
@@ -138,11 +91,6 @@ impl Home {
     /// A setting, in the environment.
     pub fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.into(), value.into());
-    }
-
-    /// Runs the program by these words instead, such as another user's.
-    pub fn run_by(&mut self, program: Vec<String>) {
-        self.program = program;
     }
 
     /// One value from the ledger.
