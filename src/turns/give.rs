@@ -46,9 +46,7 @@ impl Actor {
                 self.host.watch.add(&self.host.config.ipc(&self.folder, id));
                 self.guest = Some(guest);
             }
-            Err(error) => {
-                self.last_error = Some(format!("the agent's container cannot start: {error}"))
-            }
+            Err(error) => self.cannot_start(&error),
         }
         Some(Event::Opened(id))
     }
@@ -142,6 +140,14 @@ impl Actor {
         Event::Claimed(open)
     }
 
+    /// Keeps what will be told in the chat; where things lie is not the chat's affair.
+    fn cannot_start(&mut self, error: &guest::GuestError) {
+        tracing::error!(group = %self.folder, %error, "the container cannot start");
+        let home = self.host.config.home.display().to_string();
+        let error = error.to_string().replace(&home, "...");
+        self.last_error = Some(format!("the agent's container cannot start: {error}"));
+    }
+
     pub(super) async fn tell(&mut self, record: &HostRecord) {
         let Some(guest) = &mut self.guest else { return };
         match guest.mailbox.write(record) {
@@ -168,7 +174,7 @@ impl Actor {
                 None
             }
             Err(error) => {
-                self.last_error = Some(format!("the agent's container cannot start: {error}"));
+                self.cannot_start(&error);
                 Some(Event::Exited)
             }
         }
