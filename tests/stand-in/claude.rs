@@ -5,7 +5,8 @@
 //! obeys words in them:
 //!
 //! * `think:MS` works that long; what arrives meanwhile is folded into the run
-//! * `say:TEXT` answers the rest of the message; `silent` answers nothing
+//! * `say:TEXT` answers the rest of the message; `silent` answers the message
+//!   with nothing
 //! * `crash` ends the process; `hang` never ends the run, but obeys an
 //!   interrupt; `deaf` does not even do that
 //! * `flood` writes 100 MB of rubbish first
@@ -114,7 +115,6 @@ struct Run {
     uuids: Vec<String>,
     answers: Vec<String>,
     until: Instant,
-    silent: bool,
     hang: bool,
     deaf: bool,
     interrupted: bool,
@@ -270,7 +270,7 @@ impl Cli {
         }
         let texts = std::mem::take(&mut run.answers);
         let mut text: Vec<String> = texts.into_iter().map(|t| self.answer(t)).collect();
-        if run.silent || run.compact {
+        if run.compact {
             text.clear();
         }
         let text = text.join(" | ");
@@ -394,7 +394,6 @@ impl Run {
             uuids: Vec::new(),
             answers: Vec::new(),
             until: Instant::now(),
-            silent: false,
             hang: false,
             deaf: false,
             interrupted: false,
@@ -410,12 +409,13 @@ impl Run {
         self.compact |= text == "/compact";
         for text in texts(text) {
             let mut answer = format!("echo: {text}");
+            let mut silent = false;
             for word in words(&text) {
                 match word {
                     Word::Think(time) => self.until = self.until.max(Instant::now() + time),
                     Word::Say(said) => answer = said,
                     Word::Tool(call) => answer = format!("\0{call}"),
-                    Word::Silent => self.silent = true,
+                    Word::Silent => silent = true,
                     Word::Hang => self.hang = true,
                     Word::Deaf => self.deaf = true,
                     Word::Crash => die("told to crash"),
@@ -427,6 +427,9 @@ impl Run {
                     }
                     Word::Background(time) => self.background = Some(time),
                 }
+            }
+            if silent {
+                continue;
             }
             // One `echo:` for the whole run, then the messages.
             match answer.strip_prefix("echo: ") {
