@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
 
 use super::failure::Failure;
@@ -23,7 +23,7 @@ use super::tools::Tools;
 use super::{processes, relay, script};
 use crate::ids::TurnId;
 use crate::ipc::guest::{Inbox, Outbox};
-use crate::ipc::record::{GuestRecord, HostRecord, Session, Turn};
+use crate::ipc::record::{GuestRecord, HostRecord, Session, Turn, TurnKind};
 
 /// How often the mailbox is looked at without being told.
 const POLL: Duration = Duration::from_millis(100);
@@ -198,6 +198,9 @@ struct Guest {
     session: JoinHandle<Result<(), Failure>>,
     /// Scripts and isolated sessions: each works on one turn.
     asides: JoinSet<TurnId>,
+    /// Held by the isolated session that answers a message: messages are answered
+    /// in the order in which they came.
+    order: Rc<Mutex<()>>,
     interrupts: HashMap<TurnId, mpsc::UnboundedSender<Command>>,
     closing: bool,
 }
@@ -211,6 +214,7 @@ impl Guest {
             group,
             session,
             asides: JoinSet::new(),
+            order: Rc::default(),
             interrupts: HashMap::new(),
             closing: false,
         }
@@ -225,11 +229,22 @@ impl Guest {
                 let _ = self.group.send(Command::Turn(turn));
             }
             HostRecord::Turn(turn) => {
-                let (commands, receiver) = mpsc::unbounded_channel();
+                let (commands, mut receiver) = mpsc::unbounded_channel();
                 self.interrupts.insert(turn.turn, commands.clone());
-                let (shared, group) = (Rc::clone(&self.shared), self.group.clone());
+                let (shared, group, order) =
+                    (Rc::clone(&self.shared), self.group.clone(), Rc::clone(&self.order));
                 self.asides.spawn_local(async move {
                     let id = turn.turn;
+                    let _mine = match turn.kind {
+                        TurnKind::Message => tokio::select! {
+                            mine = order.lock() => Some(mine),
+                            command = receiver.recv() => {
+                                shared.fail(vec![id], end_of(command)).await;
+                                return id;
+                            }
+                        },
+                        TurnKind::Task => None,
+                    };
                     aside(shared, turn, commands, receiver, group).await;
                     id
                 });
@@ -271,6 +286,14 @@ impl Guest {
     }
 }
 
+/// Why a turn that has not begun ends.
+fn end_of(command: Option<Command>) -> Failure {
+    match command {
+        Some(Command::Abort(failure)) => failure,
+        _ => Failure::interrupted(),
+    }
+}
+
 /// A turn with a script, or in a session of its own.
 async fn aside(
     shared: Rc<Shared>,
@@ -288,11 +311,7 @@ async fn aside(
             woken = script::run(&text, &turn.prompt, &cwd, &env) => woken,
             command = receiver.recv() => {
                 processes::kill_all(|| processes::of_session(None, &tag)).await;
-                let failure = match command {
-                    Some(Command::Abort(failure)) => failure,
-                    _ => Failure::interrupted(),
-                };
-                return shared.fail(vec![turn.turn], failure).await;
+                return shared.fail(vec![turn.turn], end_of(command)).await;
             }
         };
         match woken {
@@ -316,11 +335,7 @@ async fn aside(
     let place = tokio::select! {
         place = shared.places.acquire() => place,
         command = receiver.recv() => {
-            let failure = match command {
-                Some(Command::Abort(failure)) => failure,
-                _ => Failure::interrupted(),
-            };
-            return shared.fail(vec![turn.turn], failure).await;
+            return shared.fail(vec![turn.turn], end_of(command)).await;
         }
     };
     let _ = commands.send(Command::Turn(turn));

@@ -115,6 +115,7 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
 fn reason(why: Why, payload: &Payload) -> String {
     match why {
         Why::Deadline => "it took longer than a turn may, and was stopped".into(),
+        Why::Interrupted => "the assistant was stopped in the middle of it too often".into(),
         Why::Failed | Why::Drain => {
             payload.error.clone().unwrap_or_else(|| "the agent ended without an answer".into())
         }

@@ -133,6 +133,8 @@ pub enum Why {
     Failed,
     /// It took too long.
     Deadline,
+    /// The host ended in the middle of it too often.
+    Interrupted,
     /// The daemon is ending; this costs no attempt.
     Drain,
 }
@@ -330,6 +332,13 @@ impl State {
     fn due(&self, now: i64) -> Vec<TurnId> {
         let due = |t: &&Turn| matches!(t.phase, Phase::Queued { not_before } if not_before <= now);
         self.turns.iter().filter(due).map(|t| t.id).collect()
+    }
+
+    /// Whether what waits may be claimed: not while a turn before it waits for its
+    /// next attempt, or it would be overtaken.
+    fn may_claim(&self, now: i64) -> bool {
+        let later = |t: &Turn| matches!(t.phase, Phase::Queued { not_before } if not_before > now);
+        self.work && !self.turns.iter().any(later)
     }
 
     /// The last attempt begins a new conversation: a poisoned transcript must not

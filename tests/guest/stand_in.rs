@@ -110,6 +110,22 @@ fn an_isolated_task_runs_beside_the_group_and_is_swept_away() {
 }
 
 #[test]
+fn isolated_messages_are_answered_one_after_the_other() {
+    let mut g = guest();
+    for (n, prompt) in [(1, "think:1000 one"), (2, "hang"), (3, "three")] {
+        let mut message = turn(n, prompt);
+        message.session = Session::Isolated;
+        g.send(HostRecord::Turn(message));
+    }
+    sleep(SECOND / 2);
+    g.send(HostRecord::Interrupt { turn: TurnId(2) });
+    assert_eq!(g.failure(), (ids(&[2]), "interrupted".into(), true), "while it waits");
+    assert_eq!(g.answer(), (ids(&[1]), seen("think:1000 one")));
+    assert_eq!(g.answer(), (ids(&[3]), seen("three")));
+    g.close();
+}
+
+#[test]
 fn a_group_task_waits_for_an_idle_cli() {
     let mut g = guest();
     g.turn(1, "think:800 one");

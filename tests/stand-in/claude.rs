@@ -5,7 +5,8 @@
 //! obeys words in them:
 //!
 //! * `think:MS` works that long; what arrives meanwhile is folded into the run
-//! * `say:TEXT` answers the rest of the message; `silent` answers nothing
+//! * `say:TEXT` answers the rest of the message; `silent` answers the message
+//!   with nothing
 //! * `crash` ends the process; `hang` never ends the run, but obeys an
 //!   interrupt; `deaf` does not even do that
 //! * `flood` writes 100 MB of rubbish first
@@ -276,7 +277,7 @@ impl Cli {
         }
         let texts = std::mem::take(&mut run.answers);
         let mut text: Vec<String> = texts.into_iter().map(|t| self.answer(t)).collect();
-        if run.silent || run.compact {
+        if run.compact {
             text.clear();
         }
         let text = text.join(" | ");

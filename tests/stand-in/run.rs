@@ -10,7 +10,6 @@ pub struct Run {
     pub uuids: Vec<String>,
     pub answers: Vec<String>,
     pub until: Instant,
-    pub silent: bool,
     pub hang: bool,
     pub deaf: bool,
     pub interrupted: bool,
@@ -26,7 +25,6 @@ impl Run {
             uuids: Vec::new(),
             answers: Vec::new(),
             until: Instant::now(),
-            silent: false,
             hang: false,
             deaf: false,
             interrupted: false,
@@ -42,12 +40,13 @@ impl Run {
         self.compact |= text == "/compact";
         for text in texts(text) {
             let mut answer = format!("echo: {text}");
+            let mut silent = false;
             for word in words(&text) {
                 match word {
                     Word::Think(time) => self.until = self.until.max(Instant::now() + time),
                     Word::Say(said) => answer = said,
                     Word::Tool(call) => answer = format!("\0{call}"),
-                    Word::Silent => self.silent = true,
+                    Word::Silent => silent = true,
                     Word::Hang => self.hang = true,
                     Word::Deaf => self.deaf = true,
                     Word::Crash => die("told to crash"),
@@ -59,6 +58,9 @@ impl Run {
                     }
                     Word::Background(time) => self.background = Some(time),
                 }
+            }
+            if silent {
+                continue;
             }
             // One `echo:` for the whole run, then the messages.
             match answer.strip_prefix("echo: ") {

@@ -224,9 +224,14 @@ impl Daemon {
     }
 
     /// SIGTERM, and its exit code.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
+        self.stop_status().code().unwrap_or(-1)
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop_status(mut self) -> std::process::ExitStatus {
         self.signal(rustix::process::Signal::TERM);
-        self.child.wait().unwrap().code().unwrap_or(-1)
+        self.child.wait().unwrap()
     }
 }
 

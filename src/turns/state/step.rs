@@ -96,7 +96,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
 fn go_on(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
     match s.guest {
         Guest::Lost { .. } if !effects.contains(&Effect::Bury) => effects.push(Effect::Bury),
-        Guest::Absent if !s.draining && (s.work || !s.due(now).is_empty()) => {
+        Guest::Absent if !s.draining && (s.may_claim(now) || !s.due(now).is_empty()) => {
             s.guest = Guest::Waiting { since: now };
             effects.push(Effect::AskSlot);
         }
@@ -124,7 +124,7 @@ fn give_and_claim(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: 
             t.phase = Phase::Given { deadline: now + rules.turn };
         }
     }
-    if s.work {
+    if s.may_claim(now) {
         s.work = false;
         effects.push(Effect::Claim);
     }
@@ -162,6 +162,7 @@ fn fail(
                 effects.push(Effect::Requeue { turn: t.id, not_before: now + pause, costs });
                 return true;
             }
+            _ if t.attempt >= rules.attempts_in_all && !costs => Why::Interrupted,
             _ => Why::Failed,
         };
         effects.push(Effect::GiveUp { turn: t.id, why });

@@ -172,6 +172,23 @@ fn an_outage_of_the_host_costs_no_turn_its_time() {
 }
 
 #[test]
+fn nothing_overtakes_a_turn_that_waits_for_its_next_attempt() {
+    let failed = Event::Failed { turns: vec![TurnId(1)], retryable: true };
+    let (s, _) = step(&RULES, &live(&[open(1)]), &failed, 10);
+    let (s, effects) = step(&RULES, &s, &Event::Work, 11);
+    assert_eq!(effects, []);
+    assert_eq!(step(&RULES, &s, &Event::Tick, 12).1, [Effect::Give(TurnId(1)), Effect::Claim]);
+}
+
+#[test]
+fn who_is_interrupted_too_often_is_told_so() {
+    let worn = OpenTurn { attempt: 20, ..open(1) };
+    let lost = state(Guest::Lost { id: ID }, &[worn]);
+    let (_, effects) = step(&RULES, &lost, &Event::Buried { crash: true }, 1);
+    assert_eq!(effects[0], Effect::GiveUp { turn: TurnId(1), why: Why::Interrupted });
+}
+
+#[test]
 fn a_stop_that_failed_is_tried_again() {
     let (s, effects) = step(&RULES, &live(&[open(1)]), &Event::Runaway, 1);
     assert_eq!(effects, [Effect::Stop]);
