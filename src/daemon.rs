@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
-use crate::channel::socket::{Socket, TERMINAL};
+use crate::channel::socket::{Connected, Socket, TERMINAL};
 use crate::channel::{Channel, Inlet};
 use crate::config::Config;
 #[cfg(target_os = "linux")]
@@ -18,6 +18,7 @@ use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
 use crate::proxy::{Proxy, Upstream};
+use crate::scheduler::Scheduler;
 use crate::turns::dispatch::{Dispatcher, Watch, random_hex};
 use crate::turns::guest::Host;
 use crate::turns::slots::Slots;
@@ -64,6 +65,7 @@ pub async fn run(
     };
     let practice = upstream.is_practice();
     let (wake, work) = mpsc::unbounded_channel();
+    let tasks = Arc::new(Notify::new());
     let (mailed, mail) = mpsc::unbounded_channel();
     let socket = Socket::default();
     let channels: Vec<Arc<dyn Channel>> = vec![Arc::new(socket.clone())];
@@ -73,6 +75,7 @@ pub async fn run(
         runtime,
         proxy: Proxy::new(upstream),
         outbox: outbox.clone(),
+        tasks: tasks.clone(),
         slots: Slots::new(config.max_containers),
         watch: Watch::new(mailed),
         install,
@@ -81,19 +84,32 @@ pub async fn run(
         rules: rules(&config),
         config: config.clone(),
     });
+    let scheduler = Scheduler {
+        ledger: ledger.clone(),
+        wake: wake.clone(),
+        outbox: outbox.clone(),
+        changed: tasks.clone(),
+        zone: config.timezone,
+    };
     let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone());
     let files = config.data().join("files").display().to_string();
-    let connected = outbox.clone();
+    let (outbox_of, tasks_of) = (outbox.clone(), tasks.clone());
+    let connected = move |who| match who {
+        Connected::Client => outbox_of.wake(),
+        Connected::Somebody => tasks_of.notify_one(),
+    };
     let listening = socket
-        .listen(&config.socket, inlet, files, move || connected.wake())
+        .listen(&config.socket, inlet, files, connected)
         .with_context(|| format!("cannot listen at {}", config.socket.display()))?;
 
     ready(&Ready { took: began.elapsed(), groups, health, practice });
     outbox.wake();
+    let scheduling = tokio::spawn(scheduler.run());
     Dispatcher::new(host).run(work, mail, stop).await;
 
     // What the last turns said still goes out, if somebody takes it.
     tokio::time::sleep(Duration::from_millis(50)).await;
+    scheduling.abort();
     listening.abort();
     delivery.abort();
     let _ = std::fs::remove_file(&config.socket);

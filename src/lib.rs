@@ -18,6 +18,8 @@ pub mod prompt;
 pub mod proxy;
 pub mod requests;
 pub mod router;
+pub mod schedule;
+pub mod scheduler;
 pub mod tree;
 pub mod turns;
 pub mod unix;

@@ -3,11 +3,14 @@
 //! Identity is the incarnation whose mailbox the request came from, never a field
 //! of it. Effect and answer are stored in the commit that the caller makes.
 
+mod groups;
+mod tasks;
+
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::db::{self, Asked, Group};
+use crate::db::{self, Asked, Group, LedgerError};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::turns::rows;
@@ -20,6 +23,22 @@ pub struct Asker<'a> {
     pub incarnation: Incarnation,
     /// The turn that the guest names; checked against both.
     pub turn: TurnId,
+    /// The owner's zone.
+    pub zone: chrono_tz::Tz,
+}
+
+impl Asker<'_> {
+    /// Whether it may do what is main's alone: `what` completes "only main may".
+    fn administers(&self, c: &Connection, what: &str) -> db::Result<Result<(), Refusal>> {
+        if !self.group.is_main {
+            return Ok(Err(format!("only main may {what}")));
+        }
+        if !db::turns::all_trusted(c, self.incarnation)? {
+            return Ok(Err("refused: somebody else's message is being worked on, and it may have asked for this. \
+                Ask the owner to say it in a message of their own".into()));
+        }
+        Ok(Ok(()))
+    }
 }
 
 /// A refusal, in words for the agent.
@@ -68,7 +87,14 @@ pub fn handle(
     let effect: Effect = match tool {
         "read_history" => return answer(read_history(c, asker, arguments.clone())?),
         "list_groups" => return answer(list_groups(c, asker)?),
+        "list_tasks" => return answer(tasks::list(c, asker)?),
         "send_message" => send_message,
+        "schedule_task" => tasks::schedule,
+        "pause_task" => tasks::pause,
+        "resume_task" => tasks::resume,
+        "cancel_task" => tasks::cancel,
+        "update_task" => tasks::update,
+        "register_group" => groups::register,
         other => return refuse(format!("there is no tool {other:?}")),
     };
     let digest = db::digest(arguments);
@@ -77,7 +103,12 @@ pub fn handle(
     }
     let nth = db::requests::nth(c, asker.turn, tool, &digest)?;
     let key = format!("request:{tool}:{digest}:{nth}");
-    let asked = answer(effect(c, asker, &key, arguments.clone())?)?;
+    // What breaks a rule of the ledger is refused whole, in the ledger's words.
+    let outcome = db::whole(c, |c| effect(c, asker, &key, arguments.clone()));
+    let asked = match outcome {
+        Err(LedgerError::Refused(reason)) => Asked { ok: false, result: Value::String(reason) },
+        outcome => answer(outcome?)?,
+    };
     db::requests::store(c, asker.turn, attempt, (tool, &digest, nth), arguments, &asked)?;
     Ok(asked)
 }
@@ -111,12 +142,8 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> O
             return Ok(Err(format!("no chat {jid:?} is known; list_groups shows those there are")));
         };
         if chat.folder.as_ref() != Some(&asker.group.folder) {
-            if !asker.group.is_main {
-                return Ok(Err("only main may write to the chats of other groups".into()));
-            }
-            if !db::turns::all_trusted(c, asker.incarnation)? {
-                return Ok(Err("refused: somebody else's message is being worked on, and it may have asked for this. \
-                    Ask the owner to say it in a message of their own".into()));
+            if let Err(refusal) = asker.administers(c, "write to the chats of other groups")? {
+                return Ok(Err(refusal));
             }
         }
     }
@@ -227,7 +254,7 @@ mod tests {
         };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {
-            let asker = Asker { group: &group, incarnation, turn };
+            let asker = Asker { group: &group, incarnation, turn, zone: chrono_tz::UTC };
             assert!(handle(&c, &asker, "send_message", &json!({"text": "hi"})).unwrap().ok);
             c.query_row("SELECT count(*) FROM outbox", [], |r| r.get::<_, i64>(0)).unwrap()
         };

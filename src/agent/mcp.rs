@@ -106,6 +106,54 @@ fn tools() -> Vec<Tool> {
             &[],
         ),
         tool(
+            "schedule_task",
+            "Schedules work for yourself. At each time you are woken with the prompt, and your answer goes to the chat \
+             (wrap it in <internal> to say nothing). Answers with the next run.",
+            json!({
+                "prompt": string("What to do then. You remember nothing else in an isolated context: say everything."),
+                "schedule_type": {"type": "string", "enum": ["cron", "interval", "once"]},
+                "schedule_value": string("cron: five fields in local time, such as \"0 9 * * 1-5\". interval: milliseconds. \
+                    once: local time without a zone, such as 2026-03-01T09:00:00."),
+                "context_mode": {"type": "string", "enum": ["group", "isolated"], "description": "group (the default): in this \
+                    conversation. isolated: in one of its own."},
+                "timezone": string("An IANA zone, if not the owner's."),
+                "script": string("Bash that runs first and prints, as its last line, {\"wakeAgent\": true or false, \
+                    \"data\": ...}. On false you are not woken. For checks that are cheap without you."),
+                "target_group_jid": string("Another group's chat. Only main may name one."),
+            }),
+            &["prompt", "schedule_type", "schedule_value"],
+        ),
+        tool("list_tasks", "Lists the scheduled tasks that you may see.", json!({}), &[]),
+        tool("pause_task", "Stops a task until it is resumed.", json!({"task_id": string("Its id.")}), &["task_id"]),
+        tool("resume_task", "Lets a paused task run again.", json!({"task_id": string("Its id.")}), &["task_id"]),
+        tool("cancel_task", "Deletes a task.", json!({"task_id": string("Its id.")}), &["task_id"]),
+        tool(
+            "update_task",
+            "Changes what is given of a task. A new schedule moves the next run.",
+            json!({
+                "task_id": string("Its id."),
+                "prompt": string("What to do."),
+                "schedule_type": {"type": "string", "enum": ["cron", "interval", "once"]},
+                "schedule_value": string("As in schedule_task."),
+                "timezone": string("An IANA zone."),
+                "context_mode": {"type": "string", "enum": ["group", "isolated"]},
+                "script": string("As in schedule_task; an empty text removes it."),
+            }),
+            &["task_id"],
+        ),
+        tool(
+            "register_group",
+            "Gives a chat a group of its own: a folder, an agent, a memory. Only main may.",
+            json!({
+                "jid": string("The chat, from the unregistered chats in list_groups."),
+                "name": string("The group's name."),
+                "folder": string("Its folder: letters, digits, - and _, such as whatsapp_family."),
+                "trigger": string("What a message must begin with; @ and the assistant's name if absent."),
+                "requiresTrigger": {"type": "boolean", "description": "Whether a message must begin with it; true if absent."},
+            }),
+            &["jid", "name", "folder"],
+        ),
+        tool(
             "list_groups",
             "Lists the groups and chats that you may see, with their ids.",
             json!({}),

@@ -5,6 +5,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::Config;
 use crate::db::{self, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
+use crate::turns::dispatch::Wake;
 use crate::outbox::Outbox;
 use crate::router::{self, Assistant, Command, Route, Rules, SenderAllowlist};
 
@@ -38,7 +39,7 @@ impl Taken {
 #[derive(Clone)]
 pub struct Inlet {
     ledger: Ledger,
-    wake: UnboundedSender<Folder>,
+    wake: UnboundedSender<Wake>,
     outbox: Outbox,
     config: std::sync::Arc<Config>,
 }
@@ -47,7 +48,7 @@ impl Inlet {
     /// `wake` is told the folder of each group that has new work.
     pub fn new(
         ledger: Ledger,
-        wake: UnboundedSender<Folder>,
+        wake: UnboundedSender<Wake>,
         outbox: Outbox,
         config: std::sync::Arc<Config>,
     ) -> Inlet {
@@ -68,7 +69,7 @@ impl Inlet {
             let (taken, folder) = stored.await?;
             if let Some(folder) = folder.filter(|_| taken == Taken::Stored(MessageState::Queued)) {
                 // The next look into the ledger finds the row if the loop is ending.
-                let _ = wake.send(folder);
+                let _ = wake.send(Wake::Messages(folder));
             }
             if taken == Taken::Refused {
                 outbox.wake();

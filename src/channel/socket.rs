@@ -28,6 +28,15 @@ pub const TERMINAL: &str = "terminal:";
 /// Lines that may wait for a slow client before senders wait for it.
 const QUEUE: usize = 256;
 
+/// Who is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// A connection; it may be a command that has just changed the ledger.
+    Somebody,
+    /// A client that can be sent to.
+    Client,
+}
+
 /// How long a client may take to say what became of a send.
 const CONFIRM: Duration = Duration::from_secs(60);
 
@@ -48,14 +57,14 @@ struct Client {
 }
 
 impl Socket {
-    /// Listens at `path` (0600) for ever. `connected` is called when a client can
-    /// be sent to. The task ends when it is dropped.
+    /// Listens at `path` (0600) for ever. `connected` is called for each connection,
+    /// and when it is a client that can be sent to. The task ends when it is dropped.
     pub fn listen(
         &self,
         path: &Path,
         inlet: Inlet,
         files: String,
-        connected: impl Fn() + Send + Sync + 'static,
+        connected: impl Fn(Connected) + Send + Sync + 'static,
     ) -> io::Result<tokio::task::JoinHandle<()>> {
         let listener = bind(path)?;
         let (socket, connected) = (self.clone(), Arc::new(connected));
@@ -63,6 +72,7 @@ impl Socket {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
+                        connected(Connected::Somebody);
                         let connection = Connection {
                             socket: socket.clone(),
                             inlet: inlet.clone(),
@@ -159,7 +169,7 @@ struct Connection {
 type Answer = Boxed<'static, String>;
 
 impl Connection {
-    async fn serve(mut self, stream: UnixStream, connected: Arc<impl Fn()>) {
+    async fn serve(mut self, stream: UnixStream, connected: Arc<impl Fn(Connected)>) {
         let (reading, mut writing) = stream.into_split();
         let (lines, mut outgoing) = mpsc::channel::<String>(QUEUE);
         let writer = tokio::spawn(async move {
@@ -219,7 +229,7 @@ impl Connection {
         &mut self,
         line: &[u8],
         lines: &mpsc::Sender<String>,
-        connected: &impl Fn(),
+        connected: &impl Fn(Connected),
     ) -> Result<Option<Answer>, String> {
         let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8: {e}"))?;
         if text.trim().is_empty() {
@@ -229,7 +239,7 @@ impl Connection {
             serde_json::from_str(text).map_err(|e| format!("not understood: {e}"))?;
         if let FromClient::Hello { channel, prefix, capabilities } = parsed {
             let welcome = self.hello(channel, prefix, &capabilities, lines)?;
-            connected();
+            connected(Connected::Client);
             return Ok(Some(Box::pin(async move { welcome })));
         }
         let client = self

@@ -8,7 +8,8 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 
 use super::exit::Exit;
-use super::{chat, explain, groups, start, status};
+use super::tasks::Tasks;
+use super::{chat, explain, groups, start, status, tasks};
 use crate::agent;
 use crate::config::Config;
 
@@ -41,6 +42,9 @@ enum Command {
     /// Groups and the chats linked to them.
     #[command(subcommand)]
     Groups(Groups),
+    /// Scheduled tasks.
+    #[command(subcommand)]
+    Tasks(Tasks),
     /// Inside the container: drive Claude Code.
     #[command(hide = true)]
     Agent,
@@ -195,6 +199,7 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Status(output) => status::run(&*config()?, output)?,
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
+        Command::Tasks(command) => runtime.block_on(tasks::run(&*config()?, command))?,
         Command::Agent | Command::Mcp => Exit::Usage,
     };
     // Threads that read standard input or look up names may never end by themselves.

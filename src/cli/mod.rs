@@ -7,5 +7,6 @@ mod explain;
 mod groups;
 mod start;
 mod status;
+mod tasks;
 
 pub use args::main;

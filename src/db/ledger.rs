@@ -199,6 +199,15 @@ fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) {
     }
 }
 
+/// Runs `change`, which is part of a larger one, so that an error undoes all of it
+/// and nothing else.
+pub fn whole<T>(
+    connection: &Connection,
+    change: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
+    in_savepoint(connection, change)
+}
+
 fn in_savepoint<T>(
     connection: &Connection,
     change: impl FnOnce(&Connection) -> Result<T>,

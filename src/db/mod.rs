@@ -19,7 +19,7 @@ pub mod turns;
 
 pub use groups::{Chat, Group, NewGroup};
 pub use incarnations::OpenIncarnation;
-pub use ledger::{Ledger, LedgerError, Result};
+pub use ledger::{Ledger, LedgerError, Result, whole};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::SCHEMA_VERSION;
 pub use outbox::{Delivery, NewRow, OutboxRow};

@@ -307,6 +307,12 @@ pub fn meter(c: &Connection, turn: TurnId, model: &str, tokens: &Tokens) -> Resu
     Ok(())
 }
 
+/// Why a turn failed, if it did.
+pub fn failure(c: &Connection, turn: TurnId) -> Result<Option<String>> {
+    let failed = "SELECT COALESCE(error, '') FROM turns WHERE id = ?1 AND state = 'failed'";
+    Ok(c.prepare_cached(failed)?.query_row([turn.0], |r| r.get(0)).optional()?)
+}
+
 /// What the turn's agent was given.
 pub fn prompt(c: &Connection, turn: TurnId) -> Result<String> {
     Ok(c.prepare_cached("SELECT prompt FROM turns WHERE id = ?1")?

@@ -37,6 +37,13 @@ pub fn failed(reason: &str, next: Next) -> String {
     format!("I could not answer: {reason}. {next}")
 }
 
+/// For a run of a task that failed.
+pub fn run_failed(task: &str, reason: &str) -> String {
+    let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
+    let reason = reason.trim().trim_end_matches(['.', '!']);
+    format!("The scheduled task {task} failed: {reason}. It runs again at its next time.")
+}
+
 /// For messages that waited too long to be answered now, as after an upgrade.
 pub fn left_out(count: usize) -> String {
     let (what, them) = match count {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use super::guest::{self, Guest, Host};
-use super::rows::{self, Payload};
+use super::rows::{self, Ended, Payload};
 use super::slots::Place;
 use super::state::{self, Effect, Event, State};
 use crate::db::{self, now_ms};
@@ -29,6 +29,8 @@ pub enum Message {
     Place(Place),
     /// The guest wrote into its mailbox (watch).
     Mail,
+    /// The ledger may have turns that the actor does not know (dispatcher).
+    Turns,
 }
 
 /// How often an actor with a guest or an open turn looks by itself.
@@ -91,6 +93,7 @@ impl Actor {
             match message {
                 None => return,
                 Some(Message::Mail) => actor.read_mail().await,
+                Some(Message::Turns) => actor.find_turns().await,
                 Some(Message::Place(place)) => {
                     actor.place = Some(place);
                     actor.handle(Event::Slot).await;
@@ -218,13 +221,16 @@ impl Actor {
                 if let Some((number, id)) = at
                     && !db::incarnations::advance(c, id, number)?
                 {
-                    return Ok(Vec::new());
+                    return Ok(Ended::default());
                 }
                 rows::apply(c, &rows, &payload)
             })
             .await;
         match committed {
-            Ok(ended) => {
+            Ok(Ended { turns: ended, runs }) => {
+                if runs {
+                    self.host.tasks.notify_one();
+                }
                 self.usage.clear();
                 self.host.outbox.wake();
                 ended.into_iter().for_each(|turn| self.host.outbox.ended(turn));

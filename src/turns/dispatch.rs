@@ -18,6 +18,15 @@ use crate::db;
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::HostMailbox;
 
+/// What the loop is told.
+#[derive(Debug)]
+pub enum Wake {
+    /// Messages are queued for the group (the inlet).
+    Messages(Folder),
+    /// A turn is queued for the group (the scheduler).
+    Turns(Folder),
+}
+
 /// Tells which mailboxes to watch.
 pub struct Watch {
     watcher: Mutex<Option<RecommendedWatcher>>,
@@ -105,7 +114,7 @@ impl Dispatcher {
     /// and stays queued.
     pub async fn run(
         mut self,
-        mut work: UnboundedReceiver<Folder>,
+        mut work: UnboundedReceiver<Wake>,
         mut mail: UnboundedReceiver<Folder>,
         stop: impl Future<Output = Duration>,
     ) {
@@ -115,7 +124,10 @@ impl Dispatcher {
         net.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let grace = loop {
             tokio::select! {
-                Some(folder) = work.recv() => self.tell(&folder, Message::Event(Event::Work)).await,
+                Some(wake) = work.recv() => match wake {
+                    Wake::Messages(folder) => self.tell(&folder, Message::Event(Event::Work)).await,
+                    Wake::Turns(folder) => self.tell(&folder, Message::Turns).await,
+                },
                 Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
                 _ = net.tick() => self.look().await,
                 grace = &mut stop => break grace,
@@ -154,9 +166,7 @@ impl Dispatcher {
             self.tell(&folder, Message::Event(Event::Work)).await;
         }
         for folder in open.iter().filter_map(|f| Folder::parse(f).ok()) {
-            if !self.actors.contains_key(&folder) {
-                self.spawn(&folder, None).await;
-            }
+            self.tell(&folder, Message::Turns).await;
         }
     }
 

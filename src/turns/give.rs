@@ -51,6 +51,21 @@ impl Actor {
         Some(Event::Opened(id))
     }
 
+    /// Takes up turns that others queued: runs of tasks.
+    pub(super) async fn find_turns(&mut self) {
+        let name = self.folder.to_string();
+        match self.host.ledger.write(move |c| db::turns::open_of(c, &name)).await {
+            Ok(open) => {
+                for turn in open {
+                    if !self.state.turns.iter().any(|t| t.id == turn.id) {
+                        self.handle(Event::Claimed(turn)).await;
+                    }
+                }
+            }
+            Err(error) => tracing::error!(group = %self.folder, %error, "cannot read the ledger"),
+        }
+    }
+
     pub(super) async fn claim(&mut self) -> Event {
         let id = self.state.incarnation();
         let (folder, config) = (self.folder.clone(), self.host.config.clone());
@@ -81,7 +96,7 @@ impl Actor {
                 if id.is_none() {
                     return Event::Claimed(claimed.open);
                 }
-                self.hand_over(claimed, None).await
+                self.hand_over(claimed, None, None).await
             }
             Ok(None) => Event::NotClaimed { again: false },
             Err(error) => {
@@ -103,11 +118,12 @@ impl Actor {
                 let open = &claimed.open;
                 let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
                 let preface = repeat_preface(c, open, last)?;
-                Ok((claimed, preface))
+                let script = db::occurrences::script(c, turn)?;
+                Ok((claimed, preface, script))
             })
             .await;
         match given {
-            Ok((claimed, preface)) => self.hand_over(claimed, Some(preface)).await,
+            Ok((claimed, preface, script)) => self.hand_over(claimed, Some(preface), script).await,
             Err(error) => {
                 tracing::error!(group = %self.folder, %error, "cannot give a turn; trying again");
                 Event::NotGiven(turn)
@@ -118,7 +134,12 @@ impl Actor {
     /// The record follows the commit. If it cannot be written the turn stays
     /// running, and the guest, which then does not answer, is its undoing; so end
     /// the guest at once.
-    async fn hand_over(&mut self, claimed: Claimed, preface: Option<String>) -> Event {
+    async fn hand_over(
+        &mut self,
+        claimed: Claimed,
+        preface: Option<String>,
+        script: Option<String>,
+    ) -> Event {
         let open = claimed.open;
         self.host.outbox.typing(&claimed.jid, true);
         self.working.insert(open.id, claimed.jid);
@@ -134,7 +155,7 @@ impl Actor {
             session: open.session,
             deadline_ms: self.host.rules.turn.unsigned_abs(),
             prompt,
-            script: None,
+            script,
         }))
         .await;
         Event::Claimed(open)

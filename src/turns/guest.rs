@@ -33,6 +33,8 @@ pub struct Host {
     pub proxy: Proxy,
     /// Their way to the chats.
     pub outbox: Outbox,
+    /// Notified when a task may have changed or ended.
+    pub tasks: Arc<tokio::sync::Notify>,
     /// The cap.
     pub slots: Arc<Slots>,
     /// Which mailboxes are watched.

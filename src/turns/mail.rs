@@ -95,6 +95,7 @@ impl Actor {
                 said.is_some()
             }
             GuestRecord::Request { id, turn, tool, arguments } => {
+                let zone = self.host.config.timezone;
                 let answered = self
                     .record(number, move |c, folder, incarnation| {
                         let Some(group) = db::groups::by_folder(c, folder)? else {
@@ -103,12 +104,13 @@ impl Actor {
                                 result: "this group is gone".into(),
                             });
                         };
-                        let asker = requests::Asker { group: &group, incarnation, turn };
+                        let asker = requests::Asker { group: &group, incarnation, turn, zone };
                         requests::handle(c, &asker, &tool, &arguments)
                     })
                     .await;
                 let Some(asked) = answered else { return false };
                 self.host.outbox.wake();
+                self.host.tasks.notify_one();
                 if live {
                     self.tell(&reply(id, asked)).await;
                 }

@@ -26,8 +26,17 @@ pub struct Payload {
     pub usage: Vec<Usage>,
 }
 
-/// Applies the row effects among `effects`. Returns the turns that ended.
-pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Result<Vec<TurnId>> {
+/// What came to its end in a step.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// These turns.
+    pub turns: Vec<TurnId>,
+    /// Whether runs of tasks were among them.
+    pub runs: bool,
+}
+
+/// Applies the row effects among `effects`.
+pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Result<Ended> {
     let mut ended = Vec::new();
     let metered = match effects.iter().find_map(turn_of) {
         Some(turn) => Some(turn),
@@ -44,7 +53,10 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             Effect::GiveUp { turn, why } => {
                 let reason = reason(*why, payload);
                 if db::turns::fail(c, *turn, &reason)? {
-                    let text = notices::failed(&reason, next(&reason));
+                    let text = match db::occurrences::of_turn(c, *turn)? {
+                        Some(run) => notices::run_failed(&run.task, &reason),
+                        None => notices::failed(&reason, next(&reason)),
+                    };
                     say(c, *turn, "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
                     ended.push(*turn);
                 }
@@ -55,6 +67,10 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             }
             Effect::Notice(turn) => {
                 db::turns::notice(c, *turn)?;
+                // Nobody waits for a task.
+                if db::occurrences::of_turn(c, *turn)?.is_some() {
+                    continue;
+                }
                 let jid = db::turns::jid(c, *turn)?;
                 let age = db::now_ms() - db::turns::open(c, *turn)?.created_at;
                 let since = Duration::from_millis(age.unsigned_abs());
@@ -72,7 +88,22 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             db::turns::meter(c, turn, &usage.model, &tokens(usage))?;
         }
     }
-    Ok(ended)
+    Ok(Ended { runs: finish_runs(c, &ended, payload)?, turns: ended })
+}
+
+/// Logs the runs of tasks among turns that ended.
+fn finish_runs(c: &Connection, ended: &[TurnId], payload: &Payload) -> db::Result<bool> {
+    let mut runs = false;
+    for &turn in ended {
+        if db::occurrences::of_turn(c, turn)?.is_some() {
+            runs = true;
+            let failed = db::turns::failure(c, turn)?;
+            let text = payload.text.as_deref().and_then(chat_text);
+            let said = failed.as_deref().or(text.as_deref());
+            db::occurrences::finished(c, turn, failed.is_none(), said, db::now_ms())?;
+        }
+    }
+    Ok(runs)
 }
 
 /// Puts a text into the outbox, in pieces that every network shows whole.

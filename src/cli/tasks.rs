@@ -1,0 +1,224 @@
+//! `nanoclaw tasks`: what is planned, with the daemon up or down.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::args::Output;
+use super::exit::Exit;
+use crate::config::Config;
+use crate::db::{self, Ledger, NewTask, Task, TaskStatus, now_ms};
+use crate::ids::Folder;
+use crate::{schedule, unix};
+
+/// `nanoclaw tasks`.
+#[derive(Subcommand)]
+pub enum Tasks {
+    /// List tasks, newest first.
+    List {
+        /// Only those of this group.
+        #[arg(long, value_name = "FOLDER")]
+        group: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Add a task.
+    Add(Add),
+    /// Stop a task until it is resumed.
+    Pause(Named),
+    /// Let a paused task run again, from its next time on.
+    Resume(Named),
+    /// Delete a task. What it did stays in the ledger.
+    Cancel(Named),
+    /// The latest runs of a task, newest first.
+    Runs {
+        /// The task's id.
+        id: String,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// A task.
+#[derive(Args)]
+pub struct Named {
+    /// Its id; `tasks list` shows it.
+    pub id: String,
+}
+
+/// `nanoclaw tasks add`.
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("when").required(true)))]
+pub struct Add {
+    /// The group that runs it.
+    pub folder: String,
+    /// What its agent is to do.
+    pub prompt: String,
+    /// Five fields: minute, hour, day, month, weekday; such as "0 9 * * 1-5".
+    #[arg(long, group = "when", value_name = "FIELDS")]
+    pub cron: Option<String>,
+    /// Milliseconds from one run to the next.
+    #[arg(long, group = "when", value_name = "MS")]
+    pub every: Option<String>,
+    /// Once, at this local time; such as 2026-03-01T09:00:00.
+    #[arg(long, group = "when", value_name = "TIME")]
+    pub at: Option<String>,
+    /// A zone of its own [default: the owner's].
+    #[arg(long, value_name = "IANA")]
+    pub zone: Option<chrono_tz::Tz>,
+    /// The chat that gets its results [default: the group's first].
+    #[arg(long, value_name = "JID")]
+    pub jid: Option<String>,
+    /// Run in a conversation of its own.
+    #[arg(long)]
+    pub isolated: bool,
+    /// A bash script that decides whether the model is woken.
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+}
+
+/// Runs one of the subcommands.
+pub async fn run(config: &Config, command: &Tasks) -> anyhow::Result<Exit> {
+    match command {
+        Tasks::List { group, output } => list(config, group.as_deref(), output),
+        Tasks::Runs { id, limit, output } => runs(config, id, *limit, output),
+        Tasks::Add(add) => add_task(config, add).await,
+        Tasks::Pause(named) => {
+            let task = change(config, named, |c, id, _| db::tasks::pause(c, id, None)).await?;
+            println!("{} is paused", task.id);
+            Ok(Exit::Ok)
+        }
+        Tasks::Resume(named) => {
+            let task = change(config, named, |c, id, zone| db::tasks::resume(c, id, zone, now_ms())).await?;
+            println!("{} runs again: {}", task.id, next(config, &task));
+            Ok(Exit::Ok)
+        }
+        Tasks::Cancel(named) => {
+            let id = change(config, named, |c, id, _| db::tasks::cancel(c, id).map(|_| id.to_owned())).await?;
+            println!("{id} is cancelled");
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+async fn change<T: Send + 'static>(
+    config: &Config,
+    named: &Named,
+    change: impl FnOnce(&rusqlite::Connection, &str, chrono_tz::Tz) -> db::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (id, zone) = (named.id.clone(), config.timezone);
+    let ledger = Ledger::open(&config.ledger())?;
+    let changed = ledger.write(move |c| change(c, &id, zone)).await?;
+    nudge(config);
+    Ok(changed)
+}
+
+async fn add_task(config: &Config, add: &Add) -> anyhow::Result<Exit> {
+    let folder = Folder::parse(&add.folder)?;
+    let (schedule_type, schedule_value) = match (&add.cron, &add.every, &add.at) {
+        (Some(value), ..) => ("cron", value),
+        (_, Some(value), _) => ("interval", value),
+        (.., Some(value)) => ("once", value),
+        _ => anyhow::bail!("say when: --cron, --every or --at"),
+    };
+    let script = match &add.script {
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| path.display().to_string())?),
+        None => None,
+    };
+    let mut new = NewTask {
+        id: None,
+        folder: folder.clone(),
+        chat_jid: add.jid.clone().unwrap_or_default(),
+        prompt: add.prompt.clone(),
+        schedule_type: schedule_type.into(),
+        schedule_value: schedule_value.clone(),
+        zone: add.zone,
+        context_mode: db::context(if add.isolated { "isolated" } else { "group" }),
+        script,
+        trusted: true,
+    };
+    let zone = config.timezone;
+    let ledger = Ledger::open(&config.ledger())?;
+    let task = ledger
+        .write(move |c| {
+            if new.chat_jid.is_empty()
+                && let Some(chat) = db::groups::chats(c, Some(&folder))?.into_iter().next()
+            {
+                new.chat_jid = chat.jid;
+            }
+            db::tasks::create(c, &new, zone, now_ms())
+        })
+        .await?;
+    nudge(config);
+    println!("{} is scheduled, next run {}", task.id, next(config, &task));
+    Ok(Exit::Ok)
+}
+
+/// A daemon that runs looks for changed tasks whenever somebody connects.
+fn nudge(config: &Config) {
+    if let Ok(short) = unix::short(&config.socket) {
+        // No daemon: it looks when it starts.
+        let _ = std::os::unix::net::UnixStream::connect(short.path());
+    }
+}
+
+fn next(config: &Config, task: &Task) -> String {
+    match task.next_run.and_then(chrono::DateTime::from_timestamp_millis) {
+        Some(at) if task.status == TaskStatus::Active => {
+            schedule::describe(at, task.zone.unwrap_or(config.timezone), chrono::Utc::now())
+        }
+        _ => "never".into(),
+    }
+}
+
+fn list(config: &Config, group: Option<&str>, output: &Output) -> anyhow::Result<Exit> {
+    let tasks = match (Ledger::look(&config.ledger())?, group) {
+        (None, _) => Vec::new(),
+        (Some(c), None) => db::tasks::all(&c)?,
+        (Some(c), Some(folder)) => db::tasks::of_group(&c, &Folder::parse(folder)?)?,
+    };
+    if output.json {
+        println!("{}", serde_json::to_string_pretty(&tasks)?);
+        return Ok(Exit::Ok);
+    }
+    if tasks.is_empty() {
+        println!("no tasks; ask your assistant for one, or see `nanoclaw tasks add --help`");
+    }
+    for task in &tasks {
+        println!("{}  {}  {} {}  {}", task.id, task.group_folder, task.schedule_type, task.schedule_value, task.status.as_str());
+        println!("    {}", task.prompt.lines().next().unwrap_or_default().chars().take(90).collect::<String>());
+        println!("    next {}", next(config, task));
+        if let Some(reason) = &task.reason {
+            println!("    paused: {reason}");
+        }
+        if let Some(result) = &task.last_result {
+            println!("    last: {}", result.lines().next().unwrap_or_default());
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn runs(config: &Config, id: &str, limit: u32, output: &Output) -> anyhow::Result<Exit> {
+    let known = Ledger::look(&config.ledger())?.map(|c| {
+        let runs = db::occurrences::runs(&c, id, limit)?;
+        Ok::<_, anyhow::Error>((db::tasks::get(&c, id)?.is_some(), runs))
+    });
+    let Some((true, runs)) = known.transpose()? else {
+        eprintln!("nanoclaw: there is no task {id}; `nanoclaw tasks list` shows those there are");
+        return Ok(Exit::NotFound);
+    };
+    if output.json {
+        println!("{}", serde_json::to_string_pretty(&json!(runs))?);
+        return Ok(Exit::Ok);
+    }
+    for run in &runs {
+        let said = run.error.as_deref().or(run.result.as_deref()).unwrap_or("nothing to say");
+        println!("{}  {}  {} ms  {}", run.run_at, run.status, run.duration_ms, said.lines().next().unwrap_or_default());
+    }
+    Ok(Exit::Ok)
+}

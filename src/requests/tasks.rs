@@ -1,0 +1,197 @@
+//! The tools of scheduled tasks. A group has its own; main may have those of others,
+//! while every message that it works on is the owner's.
+
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Asker, Outcome, Refusal, arguments};
+use crate::db::{self, Change, NewTask, Task, TaskStatus, now_ms};
+use crate::schedule;
+
+#[derive(Deserialize)]
+struct Schedule {
+    prompt: String,
+    schedule_type: String,
+    schedule_value: String,
+    #[serde(default)]
+    context_mode: Option<String>,
+    #[serde(default)]
+    target_group_jid: Option<String>,
+    #[serde(default)]
+    timezone: Option<String>,
+    #[serde(default)]
+    script: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    task_id: String,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    task_id: String,
+    #[serde(default)]
+    prompt: Option<String>,
+    #[serde(default)]
+    schedule_type: Option<String>,
+    #[serde(default)]
+    schedule_value: Option<String>,
+    #[serde(default)]
+    timezone: Option<String>,
+    #[serde(default)]
+    context_mode: Option<String>,
+    #[serde(default)]
+    script: Option<String>,
+}
+
+macro_rules! ok_or_refuse {
+    ($outcome:expr) => {
+        match $outcome {
+            Ok(value) => value,
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    };
+}
+
+/// `schedule_task`: answers with the next run in words.
+pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
+    let call: Schedule = ok_or_refuse!(arguments(value));
+    let own = db::turns::jid(c, asker.turn)?;
+    let jid = call.target_group_jid.unwrap_or_else(|| own.clone());
+    let Some(group) = db::groups::of_chat(c, &jid)? else {
+        return Ok(Err(format!("{jid} belongs to no group; list_groups shows the chats that do")));
+    };
+    if group.folder != asker.group.folder {
+        ok_or_refuse!(asker.administers(c, "schedule tasks for other groups")?);
+    }
+    let context = ok_or_refuse!(context(call.context_mode.as_deref().unwrap_or("group")));
+    let task = db::tasks::create(
+        c,
+        &NewTask {
+            id: None,
+            folder: group.folder,
+            chat_jid: jid,
+            prompt: call.prompt,
+            schedule_type: call.schedule_type,
+            schedule_value: call.schedule_value,
+            zone: ok_or_refuse!(zone(call.timezone.as_deref())),
+            context_mode: context,
+            script: call.script,
+            trusted: db::turns::all_trusted(c, asker.incarnation)?,
+        },
+        asker.zone,
+        now_ms(),
+    )?;
+    Ok(Ok(json!({"scheduled": task.id, "next_run": next_run(&task, asker)})))
+}
+
+/// `list_tasks`: main sees all, others their own.
+pub fn list(c: &Connection, asker: &Asker<'_>) -> Outcome {
+    let tasks = if asker.group.is_main {
+        db::tasks::all(c)?
+    } else {
+        db::tasks::of_group(c, &asker.group.folder)?
+    };
+    let listed: Vec<Value> = tasks.iter().map(|task| shown(task, asker)).collect();
+    Ok(Ok(json!({"tasks": listed})))
+}
+
+/// `pause_task`.
+pub fn pause(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
+    let task = ok_or_refuse!(named(c, asker, value)?);
+    let task = db::tasks::pause(c, &task.id, None)?;
+    Ok(Ok(json!({"paused": task.id})))
+}
+
+/// `resume_task`: answers with the next run in words.
+pub fn resume(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
+    let task = ok_or_refuse!(named(c, asker, value)?);
+    let task = db::tasks::resume(c, &task.id, asker.zone, now_ms())?;
+    Ok(Ok(json!({"resumed": task.id, "next_run": next_run(&task, asker)})))
+}
+
+/// `cancel_task`.
+pub fn cancel(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
+    let task = ok_or_refuse!(named(c, asker, value)?);
+    let running = db::tasks::cancel(c, &task.id)?;
+    let note = running.map(|_| "a run that has begun goes on");
+    Ok(Ok(json!({"cancelled": task.id, "note": note})))
+}
+
+/// `update_task`: answers with the task as it is now.
+pub fn update(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
+    let call: Update = ok_or_refuse!(arguments(value));
+    let task = ok_or_refuse!(allowed(c, asker, &call.task_id)?);
+    let change = Change {
+        prompt: call.prompt,
+        schedule_type: call.schedule_type,
+        schedule_value: call.schedule_value,
+        zone: ok_or_refuse!(zone(call.timezone.as_deref())),
+        context_mode: match call.context_mode.as_deref() {
+            Some(mode) => Some(ok_or_refuse!(context(mode))),
+            None => None,
+        },
+        script: call.script,
+        by_stranger: !db::turns::all_trusted(c, asker.incarnation)?,
+    };
+    let task = db::tasks::update(c, &task.id, &change, asker.zone, now_ms())?;
+    Ok(Ok(shown(&task, asker)))
+}
+
+fn named(c: &Connection, asker: &Asker<'_>, value: Value) -> db::Result<Result<Task, Refusal>> {
+    match arguments::<Named>(value) {
+        Ok(call) => allowed(c, asker, &call.task_id),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// The task, if the asker may touch it. Another group's is not told from none.
+fn allowed(c: &Connection, asker: &Asker<'_>, id: &str) -> db::Result<Result<Task, Refusal>> {
+    let none = || format!("there is no task {id:?}; list_tasks shows those there are");
+    let Some(task) = db::tasks::get(c, id)? else { return Ok(Err(none())) };
+    if task.group_folder == asker.group.folder.as_str() {
+        return Ok(Ok(task));
+    }
+    if !asker.group.is_main {
+        return Ok(Err(none()));
+    }
+    Ok(asker.administers(c, "change tasks of other groups")?.map(|()| task))
+}
+
+fn context(mode: &str) -> Result<crate::ipc::record::Session, Refusal> {
+    match mode {
+        "group" | "isolated" => Ok(db::context(mode)),
+        other => Err(format!("context_mode is \"group\" or \"isolated\", not {other:?}")),
+    }
+}
+
+fn zone(name: Option<&str>) -> Result<Option<chrono_tz::Tz>, Refusal> {
+    let parsed = name.filter(|n| !n.is_empty()).map(|name| {
+        name.parse().map_err(|_| format!("timezone {name:?}: use an IANA name such as Europe/Berlin"))
+    });
+    parsed.transpose()
+}
+
+fn next_run(task: &Task, asker: &Asker<'_>) -> Option<String> {
+    let at = chrono::DateTime::from_timestamp_millis(task.next_run?)?;
+    let zone = task.zone.unwrap_or(asker.zone);
+    let active = task.status == TaskStatus::Active;
+    active.then(|| schedule::describe(at, zone, chrono::Utc::now()))
+}
+
+fn shown(task: &Task, asker: &Asker<'_>) -> Value {
+    json!({
+        "task_id": task.id,
+        "group": task.group_folder,
+        "prompt": task.prompt.chars().take(200).collect::<String>(),
+        "schedule_type": task.schedule_type,
+        "schedule_value": task.schedule_value,
+        "status": task.status,
+        "reason": task.reason,
+        "next_run": next_run(task, asker),
+        "last_run": task.last_run,
+        "last_result": task.last_result,
+    })
+}
