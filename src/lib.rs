@@ -18,6 +18,7 @@ pub mod prompt;
 pub mod proxy;
 pub mod requests;
 pub mod router;
+pub mod schedule;
 pub mod tree;
 pub mod turns;
 pub mod unix;
