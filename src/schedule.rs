@@ -236,13 +236,15 @@ impl Schedule {
         if planned > now {
             return None;
         }
-        let latest = self.latest(planned, now);
+        // What 1.x planned once, perhaps in another zone, is not planned again.
+        let once = matches!(self.plan, Plan::Once(_));
+        let latest = if once { planned } else { self.latest(planned, now) };
         let late = now - latest;
         Some(Due {
             planned: latest,
             late: (late > LATE).then_some(late),
             skipped: latest > planned,
-            next: self.next_after(now),
+            next: self.next_after(now).filter(|_| !once),
         })
     }
 

@@ -13,9 +13,9 @@
 //! `@weekends`. Days match when the day of month *or* the day of week does, if both
 //! are given; given is what is not exactly `*` or `?`, so `*/2` is.
 //!
-//! Refused, rather than read in another way than it was meant: fewer than five fields
-//! (1.x takes those in front for `*`), a year, `W`, `H`, a range that runs backwards,
-//! a step that is larger than its field, dates that never come.
+//! Refused, rather than read in another way than it was meant: fewer than five fields,
+//! a year, `W`, `H`, a range that runs backwards, a step that is larger than its field
+//! (1.x takes `*/90` for every hour), dates that never come.
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime};
 

@@ -108,7 +108,7 @@ fn generated_expressions_run_when_another_implementation_says() {
             let from = at(from);
             let to = from + TimeDelta::days(days);
             let walk = brute::Walk::new(zone, from, to);
-            for seed in 0..60 {
+            for seed in 0..40 {
                 let expression =
                     expression(&mut Dice::new(nth * 1_000_000 + window * 1000 + seed + 1));
                 let expected = walk.runs(&expression);
@@ -125,7 +125,7 @@ fn generated_expressions_run_when_another_implementation_says() {
             }
         }
     }
-    assert!(compared == 5400 && found > 100_000, "{compared} expressions, {found} runs");
+    assert!(compared == 3600 && found > 60_000, "{compared} expressions, {found} runs");
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn matches(field: &str, value: u32, low: u32, high: u32) -> bool {
             (first, None) if part.contains('/') => (first.parse().unwrap(), high),
             (first, None) => (first.parse().unwrap(), first.parse().unwrap()),
         };
-        value >= low && value <= high && (value - low) % step == 0
+        value >= low && value <= high && (value - low).is_multiple_of(step)
     })
 }
 
