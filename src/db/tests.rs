@@ -7,6 +7,8 @@ use rusqlite::Connection;
 use super::*;
 use crate::ids::{Folder, Incarnation, TurnId};
 
+mod tasks_and_runs;
+
 fn ledger() -> (tempfile::TempDir, Connection) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("messages.db");
@@ -187,6 +189,9 @@ fn no_hot_query_scans_a_table() {
     messages::of_turn(&c, turn.0).unwrap();
     incarnations::advance(&c, one, 1).unwrap();
     requests::nth(&c, TurnId(1), 1, "t", "d").unwrap();
+    occurrences::due(&c, 1).unwrap();
+    occurrences::next_wake(&c).unwrap();
+    occurrences::finished(&c, turn, true, None, 1).unwrap();
     for sql in watched.end() {
         let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let mut rows = plan.raw_query();
