@@ -82,7 +82,10 @@ fn begin(c: &Connection, id: &str, planned: i64, zone: Tz) -> db::Result<Begun> 
         if let Some(chat) = chats.into_iter().flatten().next() {
             let text = format!("I paused the task {id}: {reason}.");
             let key = format!("task:{id}:paused");
-            db::outbox::add(c, &NewRow { turn: None, key: &key, part: 0, jid: &chat.jid, text: &text })?;
+            db::outbox::add(
+                c,
+                &NewRow { turn: None, key: &key, part: 0, jid: &chat.jid, text: &text },
+            )?;
         }
     }
     Ok(begun)

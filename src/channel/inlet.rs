@@ -5,9 +5,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::Config;
 use crate::db::{self, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
-use crate::turns::dispatch::Wake;
 use crate::outbox::Outbox;
 use crate::router::{self, Assistant, Command, Route, Rules, SenderAllowlist};
+use crate::turns::dispatch::Wake;
 
 /// What became of a message, once that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

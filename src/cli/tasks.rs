@@ -11,6 +11,7 @@ use super::exit::Exit;
 use crate::config::Config;
 use crate::db::{self, Ledger, NewTask, Task, TaskStatus, now_ms};
 use crate::ids::Folder;
+use crate::ipc::record::Session;
 use crate::{schedule, unix};
 
 /// `nanoclaw tasks`.
@@ -94,12 +95,16 @@ pub async fn run(config: &Config, command: &Tasks) -> anyhow::Result<Exit> {
             Ok(Exit::Ok)
         }
         Tasks::Resume(named) => {
-            let task = change(config, named, |c, id, zone| db::tasks::resume(c, id, zone, now_ms())).await?;
+            let task =
+                change(config, named, |c, id, zone| db::tasks::resume(c, id, zone, now_ms()))
+                    .await?;
             println!("{} runs again: {}", task.id, next(config, &task));
             Ok(Exit::Ok)
         }
         Tasks::Cancel(named) => {
-            let id = change(config, named, |c, id, _| db::tasks::cancel(c, id).map(|_| id.to_owned())).await?;
+            let id =
+                change(config, named, |c, id, _| db::tasks::cancel(c, id).map(|_| id.to_owned()))
+                    .await?;
             println!("{id} is cancelled");
             Ok(Exit::Ok)
         }
@@ -127,7 +132,9 @@ async fn add_task(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         _ => anyhow::bail!("say when: --cron, --every or --at"),
     };
     let script = match &add.script {
-        Some(path) => Some(std::fs::read_to_string(path).with_context(|| path.display().to_string())?),
+        Some(path) => {
+            Some(std::fs::read_to_string(path).with_context(|| path.display().to_string())?)
+        }
         None => None,
     };
     let mut new = NewTask {
@@ -138,7 +145,7 @@ async fn add_task(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         schedule_type: schedule_type.into(),
         schedule_value: schedule_value.clone(),
         zone: add.zone,
-        context_mode: db::context(if add.isolated { "isolated" } else { "group" }),
+        context_mode: if add.isolated { Session::Isolated } else { Session::Group },
         script,
         trusted: true,
     };
@@ -170,7 +177,7 @@ fn nudge(config: &Config) {
 fn next(config: &Config, task: &Task) -> String {
     match task.next_run.and_then(chrono::DateTime::from_timestamp_millis) {
         Some(at) if task.status == TaskStatus::Active => {
-            schedule::describe(at, task.zone.unwrap_or(config.timezone), chrono::Utc::now())
+            schedule::describe(at, task.zone(config.timezone), chrono::Utc::now())
         }
         _ => "never".into(),
     }
@@ -190,8 +197,18 @@ fn list(config: &Config, group: Option<&str>, output: &Output) -> anyhow::Result
         println!("no tasks; ask your assistant for one, or see `nanoclaw tasks add --help`");
     }
     for task in &tasks {
-        println!("{}  {}  {} {}  {}", task.id, task.group_folder, task.schedule_type, task.schedule_value, task.status.as_str());
-        println!("    {}", task.prompt.lines().next().unwrap_or_default().chars().take(90).collect::<String>());
+        println!(
+            "{}  {}  {} {}  {}",
+            task.id,
+            task.group_folder,
+            task.schedule_type,
+            task.schedule_value,
+            task.status.as_str()
+        );
+        println!(
+            "    {}",
+            task.prompt.lines().next().unwrap_or_default().chars().take(90).collect::<String>()
+        );
         println!("    next {}", next(config, task));
         if let Some(reason) = &task.reason {
             println!("    paused: {reason}");
@@ -218,7 +235,13 @@ fn runs(config: &Config, id: &str, limit: u32, output: &Output) -> anyhow::Resul
     }
     for run in &runs {
         let said = run.error.as_deref().or(run.result.as_deref()).unwrap_or("nothing to say");
-        println!("{}  {}  {} ms  {}", run.run_at, run.status, run.duration_ms, said.lines().next().unwrap_or_default());
+        println!(
+            "{}  {}  {} ms  {}",
+            run.run_at,
+            run.status,
+            run.duration_ms,
+            said.lines().next().unwrap_or_default()
+        );
     }
     Ok(Exit::Ok)
 }

@@ -194,7 +194,7 @@ pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
 }
 
 /// Unlinks a group's chats and forgets it; its folder, its history and what is
-/// owed to its chats stay. Refused while it has open turns.
+/// owed to its chats stay, its tasks are paused. Refused while it has open turns.
 pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
         return Err(unknown(folder));
@@ -215,6 +215,7 @@ pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
          WHERE state = 'queued' AND chat_jid IN (SELECT jid FROM chats WHERE folder = ?1)",
         [folder.as_str()],
     )?;
+    super::tasks::pause_of_group(c, folder, "the group was removed")?;
     c.execute("UPDATE chats SET folder = NULL WHERE folder = ?1", [folder.as_str()])?;
     c.execute("DELETE FROM sessions WHERE group_folder = ?1", [folder.as_str()])?;
     c.execute("DELETE FROM groups WHERE folder = ?1", [folder.as_str()])?;

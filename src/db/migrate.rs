@@ -7,10 +7,11 @@ use rusqlite::Connection;
 use super::ledger::{LedgerError, Result};
 
 /// Applied in order; the number of those applied is `user_version`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_nanoclaw_1x.sql"),
     include_str!("../../migrations/0002_ledger.sql"),
     include_str!("../../migrations/0003_search.sql"),
+    include_str!("../../migrations/0004_tasks.sql"),
 ];
 
 /// The version that this program reads and writes.
@@ -117,6 +118,34 @@ mod tests {
             .unwrap()
             .filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains(".v0."));
         assert_eq!(backups.count(), 1);
+    }
+
+    #[test]
+    fn tasks_of_1x_keep_their_plans() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("messages.db");
+        let c = Connection::open(&path).unwrap();
+        c.execute_batch(MIGRATIONS[0]).unwrap();
+        c.execute_batch(
+            "INSERT INTO chats (jid, name) VALUES ('1@g.us', 'Family');
+            INSERT INTO registered_groups VALUES ('1@g.us', 'Me', 'main', '@Andy', '2026-01-01T00:00:00.000Z', NULL, 1, 1);
+            INSERT INTO scheduled_tasks (id, group_folder, chat_jid, prompt, schedule_type, schedule_value, next_run, status, created_at) VALUES
+              ('a', 'main', '1@g.us', 'p', 'cron', '0 9 * * *', '2026-01-14T08:00:00Z', 'active', '2026-01-01T00:00:00.000Z'),
+              ('b', 'old', '2@g.us', 'p', 'once', '2026-01-01T00:00:00', NULL, 'active', '2026-01-01T00:00:00.000Z');
+            INSERT INTO task_run_logs (task_id, run_at, duration_ms, status) VALUES ('a', '2026-01-13T08:00:01.000Z', 900, 'success');",
+        )
+        .unwrap();
+        run(&c, &path).unwrap();
+        let tasks: Vec<String> = c
+            .prepare("SELECT id || ' ' || COALESCE(next_run, '-') || ' ' || status || ' ' || trusted FROM scheduled_tasks ORDER BY id")
+            .unwrap()
+            .query_map([], |r| r.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(tasks, ["a 2026-01-14T08:00:00.000Z active 1", "b - completed 0"]);
+        let runs = crate::db::occurrences::runs(&c, "a", 9).unwrap();
+        assert_eq!((runs.len(), runs[0].turn), (1, None));
     }
 
     #[test]

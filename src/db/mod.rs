@@ -11,10 +11,12 @@ pub mod incarnations;
 mod ledger;
 pub mod messages;
 mod migrate;
+pub mod occurrences;
 pub mod outbox;
 pub mod requests;
 pub mod sessions;
 pub mod settings;
+pub mod tasks;
 pub mod turns;
 
 pub use groups::{Chat, Group, NewGroup};
@@ -22,8 +24,10 @@ pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::SCHEMA_VERSION;
+pub use occurrences::{Begun, DueTask, Occurrence, Run};
 pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
+pub use tasks::{Change, NewTask, Task, TaskStatus};
 pub use turns::{Claim, Claimed, OpenTurn, Tokens, TurnRow};
 
 /// Milliseconds since 1970: the ledger's clock.

@@ -7,6 +7,8 @@ use rusqlite::Connection;
 use super::*;
 use crate::ids::{Folder, Incarnation, TurnId};
 
+mod tasks_and_runs;
+
 fn ledger() -> (tempfile::TempDir, Connection) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("messages.db");
@@ -233,6 +235,9 @@ fn no_hot_query_scans_a_table() {
     incarnations::advance(&c, one, 1).unwrap();
     requests::nth(&c, TurnId(1), "t", "d").unwrap();
     requests::repeat(&c, one, turn, "t", "d").unwrap();
+    occurrences::due(&c, 1).unwrap();
+    occurrences::next_wake(&c).unwrap();
+    occurrences::finished(&c, turn, true, None, 1).unwrap();
     // What full-text search does within itself is its own affair.
     for sql in watched.end().into_iter().filter(|sql| !sql.contains("search_")) {
         let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -62,13 +62,14 @@ pub fn not_stored() -> String {
         .into()
 }
 
-/// A duration as one says it: `20 seconds`, `3 minutes`, `2 hours`.
-fn words(duration: Duration) -> String {
+/// A duration as one says it: `20 seconds`, `3 minutes`, `2 hours`, `3 days`.
+pub fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (count, unit) = match seconds {
         0..90 => (seconds.max(1), "second"),
         90..5400 => ((seconds + 30) / 60, "minute"),
-        _ => ((seconds + 1800) / 3600, "hour"),
+        5400..172_800 => ((seconds + 1800) / 3600, "hour"),
+        _ => ((seconds + 43_200) / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
@@ -101,7 +102,8 @@ mod tests {
 
     #[test]
     fn durations_are_said_in_one_unit() {
-        let said = [0, 1, 89, 90, 180, 3600, 5400, 7200].map(|s| words(Duration::from_secs(s)));
+        let said =
+            [0, 1, 89, 90, 180, 3600, 5400, 7200, 172_800].map(|s| words(Duration::from_secs(s)));
         assert_eq!(
             said,
             [
@@ -112,7 +114,8 @@ mod tests {
                 "3 minutes",
                 "60 minutes",
                 "2 hours",
-                "2 hours"
+                "2 hours",
+                "2 days"
             ]
         );
     }

@@ -35,17 +35,22 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
     };
     let known = db::groups::chats(c, None)?;
     if !known.iter().any(|chat| chat.jid == call.jid) {
-        return Ok(Err(format!("no chat {:?} is known; list_groups shows those there are", call.jid)));
+        return Ok(Err(format!(
+            "no chat {:?} is known; list_groups shows those there are",
+            call.jid
+        )));
     }
     let group = Group {
         folder,
         name: call.name,
         is_main: false,
         trigger: call.trigger.unwrap_or_default(),
-        requires_trigger: call.requires_trigger.unwrap_or(true),
+        requires_trigger: call.requires_trigger.unwrap_or(false),
         egress: "web".into(),
         model: None,
     };
     db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![call.jid.clone()] })?;
-    Ok(Ok(json!({"registered": group.folder, "chat": call.jid, "requires_trigger": group.requires_trigger})))
+    Ok(Ok(
+        json!({"registered": group.folder, "chat": call.jid, "requires_trigger": group.requires_trigger}),
+    ))
 }

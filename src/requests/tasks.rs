@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Asker, Outcome, Refusal, arguments};
 use crate::db::{self, Change, NewTask, Task, TaskStatus, now_ms};
+use crate::ipc::record::Session;
 use crate::schedule;
 
 #[derive(Deserialize)]
@@ -160,23 +161,25 @@ fn allowed(c: &Connection, asker: &Asker<'_>, id: &str) -> db::Result<Result<Tas
     Ok(asker.administers(c, "change tasks of other groups")?.map(|()| task))
 }
 
-fn context(mode: &str) -> Result<crate::ipc::record::Session, Refusal> {
+fn context(mode: &str) -> Result<Session, Refusal> {
     match mode {
-        "group" | "isolated" => Ok(db::context(mode)),
+        "group" => Ok(Session::Group),
+        "isolated" => Ok(Session::Isolated),
         other => Err(format!("context_mode is \"group\" or \"isolated\", not {other:?}")),
     }
 }
 
 fn zone(name: Option<&str>) -> Result<Option<chrono_tz::Tz>, Refusal> {
     let parsed = name.filter(|n| !n.is_empty()).map(|name| {
-        name.parse().map_err(|_| format!("timezone {name:?}: use an IANA name such as Europe/Berlin"))
+        name.parse()
+            .map_err(|_| format!("timezone {name:?}: use an IANA name such as Europe/Berlin"))
     });
     parsed.transpose()
 }
 
 fn next_run(task: &Task, asker: &Asker<'_>) -> Option<String> {
     let at = chrono::DateTime::from_timestamp_millis(task.next_run?)?;
-    let zone = task.zone.unwrap_or(asker.zone);
+    let zone = task.zone(asker.zone);
     let active = task.status == TaskStatus::Active;
     active.then(|| schedule::describe(at, zone, chrono::Utc::now()))
 }

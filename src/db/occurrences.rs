@@ -1,0 +1,275 @@
+//! The runs of scheduled tasks. A run is planned (the task's `next_run`), begun (an
+//! occurrence and its turn, in the step that moves `next_run`), and finished (a row
+//! of `task_run_logs`).
+//!
+//! A task has one open turn at most. While it is open the task is not due; runs that
+//! come meanwhile are missed as in a downtime, and the latest is made up for.
+
+use chrono_tz::Tz;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+
+use super::ledger::Result;
+use super::tasks::{self, TaskStatus, context_word, group_gone, instant, iso};
+use crate::ids::TurnId;
+use crate::ipc::record::Session;
+use crate::schedule;
+
+/// The run logs that are kept of each task, the newest.
+pub const KEPT: u32 = 100;
+/// The characters of a result that a task shows, as in 1.x.
+const SHOWN: usize = 200;
+
+/// A task whose next run is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueTask {
+    /// The task.
+    pub id: String,
+    /// The group that runs it, whatever 1.x wrote there.
+    pub folder: String,
+    /// Its `next_run`, milliseconds: what [`begin`] wants to hear again.
+    pub planned: i64,
+}
+
+/// What came of beginning a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// There is a queued turn.
+    Turn {
+        /// The turn.
+        turn: TurnId,
+        /// The instant that it stands for, milliseconds.
+        planned: i64,
+        /// Whether it says that it is late.
+        late: bool,
+        /// The task's next run, milliseconds; `None` if this was the last.
+        next: Option<i64>,
+    },
+    /// It cannot run and is paused; the reason is for the owner, who must be told.
+    Paused(String),
+    /// Nothing is to be done: it has begun before, was changed, or is gone.
+    NotDue,
+}
+
+/// A run, to look at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// When it began, ISO.
+    pub run_at: String,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// `success` or `error`.
+    pub status: String,
+    /// What it answered.
+    pub result: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Its turn; 1.x had none.
+    pub turn: Option<i64>,
+}
+
+/// Which run of which task a turn is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Occurrence {
+    /// The task, which may be cancelled by now.
+    pub task: String,
+    /// The instant that it stands for, milliseconds.
+    pub planned: i64,
+    /// Whether it was late.
+    pub late: bool,
+}
+
+/// Tasks that wait for their time, and not for their own latest run.
+const WAITING: &str = "FROM scheduled_tasks t LEFT JOIN turns u ON u.id = t.turn
+    WHERE t.status = 'active' AND COALESCE(u.state, 'done') NOT IN ('queued', 'running')";
+
+/// The tasks to begin now, the longest overdue first.
+pub fn due(c: &Connection, now: i64) -> Result<Vec<DueTask>> {
+    let sql = format!("SELECT t.id {WAITING} AND t.next_run <= ?1 ORDER BY t.next_run, t.id");
+    let ids: Vec<String> = c
+        .prepare_cached(&sql)?
+        .query_map([iso(now)], |r| r.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let tasks = ids.iter().map(|id| tasks::get(c, id)).collect::<Result<Vec<_>>>()?;
+    let due = tasks.into_iter().flatten().map(|task| DueTask {
+        planned: task.next_run.unwrap_or(0),
+        id: task.id,
+        folder: task.group_folder,
+    });
+    Ok(due.collect())
+}
+
+/// When to look again, milliseconds; `None` while no task waits. A new, changed or
+/// resumed task and the end of a task's turn may bring it forward.
+pub fn next_wake(c: &Connection) -> Result<Option<i64>> {
+    let sql = format!(
+        "SELECT t.next_run {WAITING} AND t.next_run IS NOT NULL ORDER BY t.next_run LIMIT 1"
+    );
+    let next: Option<String> = c.prepare_cached(&sql)?.query_row([], |r| r.get(0)).optional()?;
+    Ok(next.map(|next| tasks::ms(Some(next)).unwrap_or(0)))
+}
+
+/// Begins the run of a task that [`due`] named: occurrence, queued turn and next run
+/// in one step, once per task and planned instant. The turn's prompt says that it runs
+/// by itself, and how late it is.
+pub fn begin(c: &Connection, id: &str, planned: i64, owner: Tz, now: i64) -> Result<Begun> {
+    let Some(task) = tasks::get(c, id)? else { return Ok(Begun::NotDue) };
+    let open = task.turn.map(|turn| super::turns::row(c, turn)).transpose()?.flatten();
+    let busy = open.is_some_and(|turn| turn.state == "queued" || turn.state == "running");
+    // What is no instant, which only another program can have written, counts as long ago.
+    let stale = task.next_run.unwrap_or(0) != planned;
+    if task.status != TaskStatus::Active || busy || stale {
+        return Ok(Begun::NotDue);
+    }
+    let paused = |reason: String| {
+        tasks::pause(c, id, Some(&reason))?;
+        Ok(Begun::Paused(reason))
+    };
+    if let Some(reason) = group_gone(c, &task.group_folder, &task.chat_jid)? {
+        return paused(reason);
+    }
+    let schedule = match task.schedule(owner) {
+        Ok(schedule) => schedule,
+        Err(error) => return paused(error.to_string()),
+    };
+    let planned = instant(task.next_run.unwrap_or(now));
+    let Some(due) = schedule.due(planned, instant(now)) else { return Ok(Begun::NotDue) };
+    let planned = due.planned.timestamp_millis();
+    let next = due.next.map(|next| next.timestamp_millis());
+    let known: bool = c
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM occurrences WHERE task = ?1 AND planned = ?2)",
+        )?
+        .query_row(params![id, planned], |r| r.get(0))?;
+    let turn = if known {
+        // The clock went back: it ran before.
+        None
+    } else {
+        Some(occur(c, &task, &(schedule::notice(&due, schedule.zone()) + &task.prompt), now)?)
+    };
+    if let Some(turn) = turn {
+        c.prepare_cached(
+            "INSERT INTO occurrences (task, planned, turn, late, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![id, planned, turn.0, due.late.is_some(), now])?;
+    }
+    let status = if next.is_some() { TaskStatus::Active } else { TaskStatus::Completed };
+    c.prepare_cached(
+        "UPDATE scheduled_tasks SET next_run = ?2, status = ?3, turn = COALESCE(?4, turn) WHERE id = ?1",
+    )?
+    .execute(params![id, next.map(iso), status.as_str(), turn.map(|turn| turn.0)])?;
+    Ok(match turn {
+        Some(turn) => Begun::Turn { turn, planned, late: due.late.is_some(), next },
+        None => Begun::NotDue,
+    })
+}
+
+/// The turn of a run. In main, one that somebody else had a part in runs alone.
+fn occur(c: &Connection, task: &tasks::Task, prompt: &str, now: i64) -> Result<TurnId> {
+    let is_main: bool = c
+        .prepare_cached("SELECT is_main FROM groups WHERE folder = ?1")?
+        .query_row([&task.group_folder], |r| r.get(0))?;
+    let session = if is_main && !task.trusted { Session::Isolated } else { task.context_mode };
+    c.prepare_cached(
+        "INSERT INTO turns (folder, chat_jid, kind, session, prompt, trusted, state, script, created_at)
+         VALUES (?1, ?2, 'task', ?3, ?4, ?5, 'queued', ?6, ?7)",
+    )?
+    .execute(params![
+        task.group_folder,
+        task.chat_jid,
+        context_word(session),
+        prompt,
+        task.trusted,
+        task.script,
+        now,
+    ])?;
+    Ok(TurnId(c.last_insert_rowid()))
+}
+
+/// Notes, once, how the turn of a run ended: `said` is the answer, if there was one,
+/// or why it failed. In the step that ends the turn. Without effect for a turn that is
+/// no run, and for a task that was cancelled meanwhile.
+pub fn finished(
+    c: &Connection,
+    turn: TurnId,
+    ok: bool,
+    said: Option<&str>,
+    now: i64,
+) -> Result<()> {
+    let Some(occurrence) = of_turn(c, turn)? else { return Ok(()) };
+    if tasks::get(c, &occurrence.task)?.is_none() {
+        return Ok(());
+    }
+    let began: i64 = c
+        .prepare_cached("SELECT COALESCE(started_at, created_at) FROM turns WHERE id = ?1")?
+        .query_row([turn.0], |r| r.get(0))?;
+    let (status, result, error) =
+        if ok { ("success", said, None) } else { ("error", None, Some(said.unwrap_or_default())) };
+    let logged = c
+        .prepare_cached(
+            "INSERT INTO task_run_logs (task_id, run_at, duration_ms, status, result, error, turn)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            occurrence.task,
+            iso(began),
+            (now - began).max(0),
+            status,
+            result,
+            error,
+            turn.0
+        ])?;
+    if logged == 0 {
+        return Ok(());
+    }
+    let shown = match (ok, said.map(str::trim).filter(|said| !said.is_empty())) {
+        (true, Some(said)) => said.to_owned(),
+        (true, None) => "Completed".to_owned(),
+        (false, said) => format!("Error: {}", said.unwrap_or("the reason is not known")),
+    };
+    let shown: String = shown.chars().take(SHOWN).collect();
+    c.prepare_cached("UPDATE scheduled_tasks SET last_run = ?2, last_result = ?3 WHERE id = ?1")?
+        .execute(params![occurrence.task, iso(now), shown])?;
+    c.prepare_cached(
+        "DELETE FROM task_run_logs WHERE task_id = ?1 AND id <=
+            (SELECT id FROM task_run_logs WHERE task_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![occurrence.task, KEPT])?;
+    Ok(())
+}
+
+/// The run that a turn is, if it is one.
+pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Option<Occurrence>> {
+    Ok(c.prepare_cached("SELECT task, planned, late FROM occurrences WHERE turn = ?1")?
+        .query_row([turn.0], |r| {
+            Ok(Occurrence { task: r.get(0)?, planned: r.get(1)?, late: r.get(2)? })
+        })
+        .optional()?)
+}
+
+/// The script that goes with a turn.
+pub fn script(c: &Connection, turn: TurnId) -> Result<Option<String>> {
+    Ok(c.prepare_cached("SELECT script FROM turns WHERE id = ?1")?
+        .query_row([turn.0], |r| r.get(0))
+        .optional()?
+        .flatten())
+}
+
+/// The runs of a task that have ended, newest first.
+pub fn runs(c: &Connection, task: &str, limit: u32) -> Result<Vec<Run>> {
+    let mut statement = c.prepare_cached(
+        "SELECT run_at, duration_ms, status, result, error, turn FROM task_run_logs
+         WHERE task_id = ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![task, limit], |r| {
+        Ok(Run {
+            run_at: r.get(0)?,
+            duration_ms: r.get(1)?,
+            status: r.get(2)?,
+            result: r.get(3)?,
+            error: r.get(4)?,
+            turn: r.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
