@@ -233,7 +233,7 @@ mod tests {
             command: &|_| None,
             isolate_strangers: false,
         };
-        db::turns::claim(c, &claim).unwrap().unwrap().open.id
+        db::claim(c, &claim).unwrap().unwrap().open.id
     }
 
     #[test]

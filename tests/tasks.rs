@@ -96,7 +96,7 @@ fn a_task_runs_once_however_often_the_daemon_dies_around_it() {
     let home = Home::new();
     home.add_group("family", "t:1");
     let mut daemon = home.start();
-    add(&home, &["family", "tool:send_message {\"text\":\"watered\"} think:600", "--at", &soon(1)]);
+    add(&home, &["family", "think:600 tool:send_message {\"text\":\"watered\"}", "--at", &soon(1)]);
     for wait in [900, 400, 700, 300, 1200] {
         support::pause(Duration::from_millis(wait));
         daemon.kill();
@@ -124,8 +124,8 @@ fn what_was_missed_while_the_daemon_was_down_runs_once_and_says_that_it_is_late(
     let c = rusqlite::Connection::open(home.path().join("store/messages.db")).unwrap();
     // As if the daemon had been away for an hour and a half.
     c.execute(
-        "UPDATE scheduled_tasks SET next_run = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-90 minutes'),
-            created_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-91 minutes')",
+        "UPDATE scheduled_tasks SET next_run = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-5430 seconds'),
+            created_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-5490 seconds')",
         [],
     )
     .unwrap();

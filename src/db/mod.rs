@@ -5,6 +5,7 @@
 //! savepoint of its own. A caller is answered only after the commit: what it is
 //! told is durable.
 
+mod claim;
 pub mod groups;
 pub mod history;
 pub mod incarnations;
@@ -19,6 +20,7 @@ pub mod settings;
 pub mod tasks;
 pub mod turns;
 
+pub use claim::{Claim, claim};
 pub use groups::{Chat, Group, NewGroup};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};
@@ -28,7 +30,7 @@ pub use occurrences::{Begun, DueTask, Occurrence, Run};
 pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
 pub use tasks::{Change, NewTask, Task, TaskStatus};
-pub use turns::{Claim, Claimed, OpenTurn, Tokens, TurnRow};
+pub use turns::{Claimed, OpenTurn, Tokens, TurnRow};
 
 /// Milliseconds since 1970: the ledger's clock.
 pub fn now_ms() -> i64 {

@@ -52,7 +52,7 @@ fn claimed(c: &Connection, incarnation: Incarnation) -> Option<Claimed> {
     let render = |messages: &[StoredMessage]| {
         messages.iter().map(|m| m.id.as_str()).collect::<Vec<_>>().join(" ")
     };
-    let claim = Claim {
+    let wanted = Claim {
         folder: &family(),
         incarnation: Some(incarnation),
         deadline: 1,
@@ -60,7 +60,7 @@ fn claimed(c: &Connection, incarnation: Incarnation) -> Option<Claimed> {
         command: &|m| (m.content == "/new").then_some("/clear"),
         isolate_strangers: false,
     };
-    turns::claim(c, &claim).unwrap()
+    claim(c, &wanted).unwrap()
 }
 
 #[test]

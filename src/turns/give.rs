@@ -85,7 +85,7 @@ impl Actor {
                     command: &|m| Some(Command::parse(&m.content, trigger, name)?.line()),
                     isolate_strangers: group.as_ref().is_some_and(|g| g.is_main),
                 };
-                db::turns::claim(c, &claim)
+                db::claim(c, &claim)
             })
             .await;
         match claimed {
