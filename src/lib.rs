@@ -21,3 +21,4 @@ pub mod router;
 pub mod tree;
 pub mod turns;
 pub mod unix;
+pub mod upgrade;
