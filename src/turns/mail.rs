@@ -174,6 +174,7 @@ impl Actor {
         if directory.join("out").exists() && !Box::pin(self.drain_mailbox(id)).await {
             return None;
         }
+        self.read_legacy(Some(id)).await;
         Some(Event::Buried { crash: self.crash })
     }
 

@@ -12,7 +12,7 @@ use crate::prompt::{notices, split};
 use crate::proxy::Usage;
 
 /// The longest piece of an answer, in characters: what every network shows whole.
-const PIECE: usize = 4000;
+pub(super) const PIECE: usize = 4000;
 
 /// What came with the event whose effects these are.
 #[derive(Clone, Debug, Default)]
