@@ -108,7 +108,7 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         if let Some(report) = db::migrate::report(&c)? {
             let found = memories::find(&config.groups());
             if !found.is_empty() {
-                problems.push(format!("{} lines in groups/*/CLAUDE.md name things of NanoClaw 1.x that are gone; `nanoclaw status --json` lists them under \"memories\"", found.len()));
+                problems.push(format!("groups/*/CLAUDE.md name what NanoClaw 1.x had and is gone, {} times; `nanoclaw status --json` lists the lines under \"memories\"", found.len()));
             }
             facts["memories"] = serde_json::to_value(found)?;
             facts["upgrade"] = serde_json::to_value(report)?;
