@@ -1,5 +1,6 @@
--- The schema of NanoClaw 1.x as its last release leaves it, so that a 1.x
--- database is at version 1 already and upgrades from here in place.
+-- The schema of NanoClaw 1.x as its last release leaves it. An older database has
+-- got the columns that it lacks before (src/db/migrate/columns.rs); the tables that
+-- it lacks are made here.
 CREATE TABLE IF NOT EXISTS chats (
     jid TEXT PRIMARY KEY,
     name TEXT,

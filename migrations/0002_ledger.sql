@@ -11,15 +11,19 @@ CREATE TABLE groups (
     requires_trigger INTEGER NOT NULL DEFAULT 1,
     egress TEXT NOT NULL DEFAULT 'web',          -- 'web', 'api', or domains with commas between
     model TEXT,                                  -- none: NANOCLAW_MODEL, else the CLI's own choice
-    container_config TEXT,
+    container_config TEXT,                       -- 1.x's JSON: additionalMounts, timeout
+    legacy_ipc INTEGER NOT NULL DEFAULT 0,       -- came from 1.x: its hand-written records are read too
     added_at TEXT NOT NULL
 );
-INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, container_config, added_at)
-    SELECT folder, name, is_main, trigger_pattern, COALESCE(requires_trigger, 1), container_config, added_at
+INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, container_config, legacy_ipc, added_at)
+    SELECT folder, name, COALESCE(is_main, 0), trigger_pattern, COALESCE(requires_trigger, 1), container_config, 1, added_at
     FROM registered_groups;
 
 ALTER TABLE chats ADD COLUMN folder TEXT REFERENCES groups(folder);
 INSERT OR IGNORE INTO chats (jid, name) SELECT jid, name FROM registered_groups;
+-- What others refer to must exist, whatever a 1.x without foreign keys left.
+INSERT OR IGNORE INTO chats (jid, name) SELECT DISTINCT COALESCE(chat_jid, ''), chat_jid FROM messages;
+INSERT OR IGNORE INTO chats (jid, name) SELECT DISTINCT chat_jid, chat_jid FROM scheduled_tasks;
 UPDATE chats SET folder = (SELECT folder FROM registered_groups r WHERE r.jid = chats.jid);
 CREATE INDEX chats_folder ON chats(folder);
 DROP TABLE registered_groups;
@@ -45,20 +49,15 @@ CREATE TABLE messages_2 (
     stored_at INTEGER NOT NULL,
     UNIQUE (chat_jid, id)
 );
--- What the original's agent had seen is answered; what is newer is shown as context.
+-- Each row is kept; which of them still need an answer is src/db/migrate/settle.rs.
 INSERT INTO messages_2 (id, chat_jid, sender, sender_name, content, timestamp, is_from_me, is_bot_message,
-        reply_to_message_id, reply_to_message_content, reply_to_sender_name, state, reason, stored_at)
-    SELECT id, chat_jid, COALESCE(sender, ''), COALESCE(sender_name, sender, ''), COALESCE(content, ''),
-        COALESCE(timestamp, ''), COALESCE(is_from_me, 0), COALESCE(is_bot_message, 0),
-        reply_to_message_id, reply_to_message_content, reply_to_sender_name,
-        CASE WHEN is_bot_message = 1 OR COALESCE(content, '') = '' THEN 'ignored'
-             WHEN timestamp <= COALESCE((SELECT json_extract(value, '$."' || chat_jid || '"')
-                                         FROM router_state WHERE key = 'last_agent_timestamp' AND json_valid(value)), '')
-             THEN 'answered' ELSE 'context' END,
-        CASE WHEN is_bot_message = 1 THEN 'sent by the assistant'
-             WHEN COALESCE(content, '') = '' THEN 'no text' END,
-        CAST(strftime('%s', timestamp) AS INTEGER) * 1000
-    FROM messages WHERE id IS NOT NULL AND chat_jid IS NOT NULL ORDER BY timestamp, rowid;
+        reply_to_message_id, reply_to_message_content, reply_to_sender_name, state, stored_at)
+    SELECT COALESCE(id, '1x-' || rowid), COALESCE(chat_jid, ''), COALESCE(sender, ''),
+        COALESCE(sender_name, sender, ''), COALESCE(content, ''), COALESCE(timestamp, ''),
+        COALESCE(is_from_me, 0), COALESCE(is_bot_message, 0),
+        reply_to_message_id, reply_to_message_content, reply_to_sender_name, 'answered',
+        COALESCE(CAST(round(unixepoch(timestamp, 'subsec') * 1000) AS INTEGER), 0)
+    FROM messages ORDER BY timestamp, rowid;
 DROP TABLE messages;
 ALTER TABLE messages_2 RENAME TO messages;
 -- Small however long the history is; the statements that need them name them.
@@ -66,7 +65,6 @@ CREATE INDEX messages_queued ON messages(chat_jid, seq) WHERE state = 'queued';
 CREATE INDEX messages_open ON messages(chat_jid, seq) WHERE state IN ('queued', 'context') AND turn IS NULL;
 CREATE INDEX messages_turn ON messages(turn) WHERE turn IS NOT NULL;
 CREATE INDEX messages_chat ON messages(chat_jid, seq);
-DROP TABLE router_state;
 
 -- Each start of a container; the number is never reused.
 CREATE TABLE incarnations (

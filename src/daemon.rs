@@ -23,6 +23,7 @@ use crate::turns::dispatch::{Dispatcher, Watch, random_hex};
 use crate::turns::guest::Host;
 use crate::turns::slots::Slots;
 use crate::turns::state::Rules;
+use crate::upgrade;
 
 /// How long running turns may go on after a stop was asked for.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -38,6 +39,8 @@ pub struct Ready {
     pub health: Health,
     /// Whether the practice model answers.
     pub practice: bool,
+    /// What the owner is told once, at the first start on a directory of 1.x.
+    pub news: Vec<String>,
 }
 
 /// Runs until `stop` resolves, then drains within the grace that it says. `ready` is called once, when messages
@@ -51,7 +54,8 @@ pub async fn run(
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
     std::fs::create_dir_all(config.store())?;
     private(&config.store())?;
-    let ledger = Ledger::open(&config.ledger())?;
+    upgrade::rival::check(&config)?;
+    let ledger = Ledger::open_from(&config.ledger(), Some(&upgrade::origin(&config)))?;
     let (install, groups) = settle_in(&ledger, &config).await?;
     let (runtime, owner) = choose_runtime(&config)?;
     let health = probe(&ledger, runtime.as_ref()).await?;
@@ -102,7 +106,10 @@ pub async fn run(
         .listen(&config.socket, inlet, files, connected)
         .with_context(|| format!("cannot listen at {}", config.socket.display()))?;
 
-    ready(&Ready { took: began.elapsed(), groups, health, practice });
+    let took = began.elapsed();
+    let mut news = upgrade::news(&ledger, &config).await?;
+    news.extend(upgrade::rival::warnings(&config));
+    ready(&Ready { took, groups, health, practice, news });
     outbox.wake();
     let scheduling = tokio::spawn(scheduler.run());
     Dispatcher::new(host).run(work, mail, stop).await;
@@ -125,7 +132,7 @@ fn rules(config: &Config) -> Rules {
 async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, usize)> {
     let fresh = random_hex()?;
     let name = config.assistant_name.clone();
-    let main = Folder::parse("main")?;
+    let (main, other) = (Folder::parse("main")?, Folder::parse("terminal")?);
     Ok(ledger
         .write(move |c| {
             let install = match db::settings::get(c, db::settings::INSTALL)? {
@@ -143,8 +150,10 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
                 }
                 Some(_) => {}
                 None => {
+                    // A 1.x group of that name may be one that must not administer.
+                    let taken = groups.iter().any(|g| g.folder == main);
                     let group = Group {
-                        folder: main,
+                        folder: if taken { other } else { main },
                         name,
                         is_main: true,
                         trigger: String::new(),

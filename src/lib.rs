@@ -23,3 +23,4 @@ pub mod scheduler;
 pub mod tree;
 pub mod turns;
 pub mod unix;
+pub mod upgrade;

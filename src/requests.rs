@@ -15,8 +15,22 @@ use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::turns::rows;
 
-/// Who asks.
+/// Who asks, as the host knows it.
 pub struct Asker<'a> {
+    /// The group whose mailbox it came from.
+    pub group: &'a Group,
+    /// The chat that is being answered.
+    pub chat: String,
+    /// The turn in whose course it asks; a record by hand has none.
+    pub turn: Option<TurnId>,
+    /// Whether every message that it works on is the owner's.
+    pub trusted: bool,
+    /// The owner's zone.
+    pub zone: chrono_tz::Tz,
+}
+
+/// Where a request came from.
+pub struct Origin<'a> {
     /// The group whose mailbox it came from.
     pub group: &'a Group,
     /// The incarnation whose mailbox it came from.
@@ -29,23 +43,23 @@ pub struct Asker<'a> {
 
 impl Asker<'_> {
     /// Whether it may do what is main's alone: `what` completes "only main may".
-    fn administers(&self, c: &Connection, what: &str) -> db::Result<Result<(), Refusal>> {
+    fn administers(&self, what: &str) -> Result<(), Refusal> {
         if !self.group.is_main {
-            return Ok(Err(format!("only main may {what}")));
+            return Err(format!("only main may {what}"));
         }
-        if !db::turns::all_trusted(c, self.incarnation)? {
-            return Ok(Err("refused: somebody else's message is being worked on, and it may have asked for this. \
-                Ask the owner to say it in a message of their own".into()));
+        if !self.trusted {
+            return Err("refused: somebody else's message is being worked on, and it may have asked for this. \
+                Ask the owner to say it in a message of their own".into());
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
 /// A refusal, in words for the agent.
-type Refusal = String;
+pub type Refusal = String;
 
 /// What one call led to: a result or a refusal.
-type Outcome = db::Result<Result<Value, Refusal>>;
+pub type Outcome = db::Result<Result<Value, Refusal>>;
 /// Carries out a tool that changes something, under the key of this one call.
 type Effect = fn(&Connection, &Asker<'_>, &str, Value) -> Outcome;
 
@@ -70,24 +84,51 @@ struct ReadHistory {
 /// the same call.
 pub fn handle(
     c: &Connection,
-    asker: &Asker<'_>,
+    origin: &Origin<'_>,
     tool: &str,
     arguments: &Value,
 ) -> db::Result<Asked> {
-    let refuse = |why: String| Ok(Asked { ok: false, result: Value::String(why) });
-    let attempt = match db::turns::facts(c, asker.turn)? {
-        Some(f)
-            if f.folder == asker.group.folder.as_str()
-                && f.incarnation == Some(asker.incarnation) =>
-        {
+    let Origin { group, incarnation, turn, zone } = *origin;
+    let attempt = match db::turns::facts(c, turn)? {
+        Some(f) if f.folder == group.folder.as_str() && f.incarnation == Some(incarnation) => {
             f.attempt
         }
-        _ => return refuse(format!("turn {} is not this container's", asker.turn)),
+        _ => return answer(Err(format!("turn {turn} is not this container's"))),
     };
+    let asker = Asker {
+        group,
+        chat: db::turns::jid(c, turn)?,
+        turn: Some(turn),
+        trusted: db::turns::all_trusted(c, incarnation)?,
+        zone,
+    };
+    match tool {
+        "read_history" => return answer(read_history(c, &asker, arguments.clone())?),
+        "list_groups" => return answer(list_groups(c, &asker)?),
+        "list_tasks" => return answer(tasks::list(c, &asker)?),
+        _ => {}
+    }
+    let digest = db::digest(arguments);
+    if let Some(asked) = db::requests::repeat(c, incarnation, turn, tool, &digest)? {
+        return Ok(asked);
+    }
+    let nth = db::requests::nth(c, turn, tool, &digest)?;
+    let key = format!("request:{tool}:{digest}:{nth}");
+    let asked = answer(perform(c, &asker, tool, &key, arguments.clone())?)?;
+    db::requests::store(c, turn, attempt, (tool, &digest, nth), arguments, &asked)?;
+    Ok(asked)
+}
+
+/// Carries out a tool that changes something, under the `key` of this one call. What
+/// breaks a rule of the ledger is refused whole, in the ledger's words.
+pub fn perform(
+    c: &Connection,
+    asker: &Asker<'_>,
+    tool: &str,
+    key: &str,
+    arguments: Value,
+) -> Outcome {
     let effect: Effect = match tool {
-        "read_history" => return answer(read_history(c, asker, arguments.clone())?),
-        "list_groups" => return answer(list_groups(c, asker)?),
-        "list_tasks" => return answer(tasks::list(c, asker)?),
         "send_message" => send_message,
         "schedule_task" => tasks::schedule,
         "pause_task" => tasks::pause,
@@ -95,22 +136,12 @@ pub fn handle(
         "cancel_task" => tasks::cancel,
         "update_task" => tasks::update,
         "register_group" => groups::register,
-        other => return refuse(format!("there is no tool {other:?}")),
+        other => return Ok(Err(format!("there is no tool {other:?}"))),
     };
-    let digest = db::digest(arguments);
-    if let Some(asked) = db::requests::repeat(c, asker.incarnation, asker.turn, tool, &digest)? {
-        return Ok(asked);
+    match db::whole(c, |c| effect(c, asker, key, arguments)) {
+        Err(LedgerError::Refused(reason)) => Ok(Err(reason)),
+        outcome => outcome,
     }
-    let nth = db::requests::nth(c, asker.turn, tool, &digest)?;
-    let key = format!("request:{tool}:{digest}:{nth}");
-    // What breaks a rule of the ledger is refused whole, in the ledger's words.
-    let outcome = db::whole(c, |c| effect(c, asker, &key, arguments.clone()));
-    let asked = match outcome {
-        Err(LedgerError::Refused(reason)) => Asked { ok: false, result: Value::String(reason) },
-        outcome => answer(outcome?)?,
-    };
-    db::requests::store(c, asker.turn, attempt, (tool, &digest, nth), arguments, &asked)?;
-    Ok(asked)
 }
 
 fn answer(outcome: Result<Value, Refusal>) -> db::Result<Asked> {
@@ -134,15 +165,14 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> O
     let Some(text) = chat_text(&call.text) else {
         return Ok(Err("there is no text to send outside <internal>".into()));
     };
-    let own = db::turns::jid(c, asker.turn)?;
-    let jid = call.chat.unwrap_or_else(|| own.clone());
-    if jid != own {
+    let jid = call.chat.unwrap_or_else(|| asker.chat.clone());
+    if jid != asker.chat {
         let chat = db::groups::chats(c, None)?.into_iter().find(|chat| chat.jid == jid);
         let Some(chat) = chat else {
             return Ok(Err(format!("no chat {jid:?} is known; list_groups shows those there are")));
         };
         if chat.folder.as_ref() != Some(&asker.group.folder)
-            && let Err(refusal) = asker.administers(c, "write to the chats of other groups")?
+            && let Err(refusal) = asker.administers("write to the chats of other groups")
         {
             return Ok(Err(refusal));
         }
@@ -254,8 +284,8 @@ mod tests {
         };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {
-            let asker = Asker { group: &group, incarnation, turn, zone: chrono_tz::UTC };
-            assert!(handle(&c, &asker, "send_message", &json!({"text": "hi"})).unwrap().ok);
+            let origin = Origin { group: &group, incarnation, turn, zone: chrono_tz::UTC };
+            assert!(handle(&c, &origin, "send_message", &json!({"text": "hi"})).unwrap().ok);
             c.query_row("SELECT count(*) FROM outbox", [], |r| r.get::<_, i64>(0)).unwrap()
         };
 

@@ -49,13 +49,16 @@ fn announce(config: &Config, ready: &Ready) {
         (_, false) => config.base_url.to_string(),
     };
     let Health { runtime, boundary, limits, .. } = &ready.health;
-    let text = format!(
+    let mut text = format!(
         "ready in {} ms\n  groups     {}\n  isolation  {runtime} ({boundary}), limits {limits}\n  \
          model      {model}\n  socket     {}\n",
         ready.took.as_millis(),
         ready.groups,
         config.socket.display(),
     );
+    for line in &ready.news {
+        text += &format!("\n{line}\n");
+    }
     // Whoever started us may have closed our standard output; that is no reason to end.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

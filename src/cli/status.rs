@@ -10,6 +10,7 @@ use crate::daemon::Lock;
 use crate::db::{self, Ledger, now_ms};
 use crate::proxy::Upstream;
 use crate::router::SenderAllowlist;
+use crate::upgrade::memories;
 
 /// Prints what runs, what waits, and first of all what is wrong.
 pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
@@ -103,6 +104,14 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         }
         for (folder, error) in db::turns::failing(&c)? {
             problems.push(format!("the latest message in {folder} was not answered: {error}"));
+        }
+        if let Some(report) = db::migrate::report(&c)? {
+            let found = memories::find(&config.groups());
+            if !found.is_empty() {
+                problems.push(format!("groups/*/CLAUDE.md name what NanoClaw 1.x had and is gone, {} times; `nanoclaw status --json` lists the lines under \"memories\"", found.len()));
+            }
+            facts["memories"] = serde_json::to_value(found)?;
+            facts["upgrade"] = serde_json::to_value(report)?;
         }
         facts["at"] = now_ms().into();
     }

@@ -8,6 +8,7 @@
 pub mod bwrap;
 #[cfg(target_os = "linux")]
 pub mod limits;
+pub mod mounts;
 #[cfg(target_os = "linux")]
 pub mod process;
 

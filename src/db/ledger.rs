@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::migrate;
+use super::migrate::{self, Origin};
 
 /// Why the ledger did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +63,17 @@ pub struct Ledger {
 
 impl Ledger {
     /// Opens the ledger for writing, creates or upgrades it, and starts its thread.
+    /// One of 1.x is refused: its upgrade is the daemon's.
     pub fn open(path: &Path) -> Result<Ledger> {
+        Ledger::open_from(path, None)
+    }
+
+    /// [`Ledger::open`], which upgrades one of 1.x too if it is told where from.
+    pub fn open_from(path: &Path, origin: Option<&Origin>) -> Result<Ledger> {
         let connection = connect(path)?;
-        migrate::run(&connection, path)?;
+        migrate::run_from(&connection, path, origin)?;
+        // Not before: what cannot be upgraded is left as it is, this included.
+        connection.execute_batch("PRAGMA journal_mode = WAL")?;
         let (jobs, queue) = mpsc::channel();
         std::thread::Builder::new()
             .name("ledger".into())
@@ -147,8 +155,8 @@ fn connect(path: &Path) -> Result<Connection> {
     connection.set_prepared_statement_cache_capacity(PREPARED);
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-         PRAGMA cache_size = -2000;",
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -2000;
+             SELECT count(*) FROM sqlite_master;",
         )
         .map_err(|e| open(unusable(&e)))?;
     Ok(connection)

@@ -10,6 +10,8 @@ pub const INSTALL: &str = "install";
 pub const RUNTIME: &str = "runtime";
 /// What the last start said about the model: JSON.
 pub const MODEL: &str = "model";
+/// What the upgrade of a 1.x database did: JSON.
+pub const UPGRADE: &str = "upgrade";
 
 /// The value of a name.
 pub fn get(c: &Connection, key: &str) -> Result<Option<String>> {

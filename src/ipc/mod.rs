@@ -8,4 +8,5 @@
 
 pub mod guest;
 pub mod host;
+pub mod legacy;
 pub mod record;

@@ -26,7 +26,7 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    if let Err(refusal) = asker.administers(c, "register groups")? {
+    if let Err(refusal) = asker.administers("register groups") {
         return Ok(Err(refusal));
     }
     let folder = match Folder::parse(&call.folder) {

@@ -23,6 +23,9 @@ struct Schedule {
     timezone: Option<String>,
     #[serde(default)]
     script: Option<String>,
+    /// Of records by hand: their writers chose it.
+    #[serde(default)]
+    task_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,19 +62,25 @@ macro_rules! ok_or_refuse {
 /// `schedule_task`: answers with the next run in words.
 pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
     let call: Schedule = ok_or_refuse!(arguments(value));
-    let own = db::turns::jid(c, asker.turn)?;
-    let jid = call.target_group_jid.unwrap_or_else(|| own.clone());
+    if let Some(id) = &call.task_id
+        && let Some(task) = db::tasks::get(c, id)?
+        && task.group_folder == asker.group.folder.as_str()
+    {
+        // A record by hand that is read again after a crash.
+        return Ok(Ok(json!({"scheduled": task.id, "next_run": next_run(&task, asker)})));
+    }
+    let jid = call.target_group_jid.unwrap_or_else(|| asker.chat.clone());
     let Some(group) = db::groups::of_chat(c, &jid)? else {
         return Ok(Err(format!("{jid} belongs to no group; list_groups shows the chats that do")));
     };
     if group.folder != asker.group.folder {
-        ok_or_refuse!(asker.administers(c, "schedule tasks for other groups")?);
+        ok_or_refuse!(asker.administers("schedule tasks for other groups"));
     }
     let context = ok_or_refuse!(context(call.context_mode.as_deref().unwrap_or("group")));
     let task = db::tasks::create(
         c,
         &NewTask {
-            id: None,
+            id: call.task_id,
             folder: group.folder,
             chat_jid: jid,
             prompt: call.prompt,
@@ -80,7 +89,7 @@ pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
             zone: ok_or_refuse!(zone(call.timezone.as_deref())),
             context_mode: context,
             script: call.script,
-            trusted: db::turns::all_trusted(c, asker.incarnation)?,
+            trusted: asker.trusted,
         },
         asker.zone,
         now_ms(),
@@ -135,7 +144,7 @@ pub fn update(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outco
             None => None,
         },
         script: call.script,
-        by_stranger: !db::turns::all_trusted(c, asker.incarnation)?,
+        by_stranger: !asker.trusted,
     };
     let task = db::tasks::update(c, &task.id, &change, asker.zone, now_ms())?;
     Ok(Ok(shown(&task, asker)))
@@ -158,7 +167,7 @@ fn allowed(c: &Connection, asker: &Asker<'_>, id: &str) -> db::Result<Result<Tas
     if !asker.group.is_main {
         return Ok(Err(none()));
     }
-    Ok(asker.administers(c, "change tasks of other groups")?.map(|()| task))
+    Ok(asker.administers("change tasks of other groups").map(|()| task))
 }
 
 fn context(mode: &str) -> Result<Session, Refusal> {

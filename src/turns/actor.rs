@@ -102,6 +102,9 @@ impl Actor {
                     // Records that were written before an end count before it.
                     if matches!(event, Event::Tick) {
                         actor.read_mail().await;
+                        if actor.guest.is_some() {
+                            actor.read_legacy(actor.state.incarnation()).await;
+                        }
                     }
                     actor.handle(event).await;
                 }

@@ -5,6 +5,7 @@ use tokio::time::sleep;
 
 use super::actor::{Actor, Message, SAFETY_NET};
 use super::guest::{self, Guest};
+use super::legacy;
 use super::state::Event;
 use crate::db::{self, Claim, Claimed, now_ms};
 use crate::ids::TurnId;
@@ -21,11 +22,12 @@ impl Actor {
             .write(move |c| {
                 let Some(group) = db::groups::by_folder(c, &folder)? else { return Ok(None) };
                 let session = guest::session(c, &folder, fresh)?;
+                let past = (db::past::of(c, &folder)?, db::past::configured(c)?);
                 let id = db::incarnations::open(c, &folder, runtime)?;
-                Ok(Some((group, id, session)))
+                Ok(Some((group, id, session, past)))
             })
             .await;
-        let (group, id, session) = match opened {
+        let (group, id, session, (past, configured)) = match opened {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 tracing::warn!(group = %self.folder, "the group is gone");
@@ -41,7 +43,12 @@ impl Actor {
                 return None;
             }
         };
-        match Guest::prepare(&self.host, &group, id, session) {
+        let prepared = legacy::extras(&self.host, &group, &past, &configured)
+            .and_then(|extras| Guest::prepare(&self.host, &group, id, session, extras));
+        if past.ipc {
+            self.read_legacy(None).await;
+        }
+        match prepared {
             Ok(guest) => {
                 self.host.watch.add(&self.host.config.ipc(&self.folder, id));
                 self.guest = Some(guest);
@@ -69,7 +76,7 @@ impl Actor {
     pub(super) async fn claim(&mut self) -> Event {
         let id = self.state.incarnation();
         let (folder, config) = (self.folder.clone(), self.host.config.clone());
-        let deadline = now_ms() + self.host.rules.turn;
+        let limit = self.host.rules.turn;
         let claimed = self
             .host
             .ledger
@@ -77,6 +84,7 @@ impl Actor {
                 let group = db::groups::by_folder(c, &folder)?;
                 let trigger = group.as_ref().map(|g| g.trigger.as_str());
                 let name = &config.assistant_name;
+                let deadline = now_ms() + db::past::of(c, &folder)?.timeout().unwrap_or(limit);
                 let claim = Claim {
                     folder: &folder,
                     incarnation: id,
@@ -108,13 +116,13 @@ impl Actor {
 
     pub(super) async fn give(&mut self, turn: TurnId) -> Event {
         let Some(id) = self.state.incarnation() else { return Event::NotGiven(turn) };
-        let deadline = now_ms() + self.host.rules.turn;
-        let rules = self.host.rules;
+        let (rules, folder) = (self.host.rules, self.folder.clone());
         let given = self
             .host
             .ledger
             .write(move |c| {
-                let claimed = db::turns::give(c, turn, id, deadline)?;
+                let limit = db::past::of(c, &folder)?.timeout().unwrap_or(rules.turn);
+                let claimed = db::turns::give(c, turn, id, now_ms() + limit)?;
                 let open = &claimed.open;
                 let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
                 let preface = repeat_preface(c, open, last)?;
@@ -153,7 +161,7 @@ impl Actor {
             uuid: uuid(&self.host.install, open.id, open.attempt),
             kind: open.kind,
             session: open.session,
-            deadline_ms: self.host.rules.turn.unsigned_abs(),
+            deadline_ms: open.deadline.map_or(0, |at| (at - now_ms()).max(0).unsigned_abs()),
             prompt,
             script,
         }))

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 
 use crate::config::Config;
+use crate::container::mounts::EXTRA;
 use crate::container::{Limits, Mount, Process, Runtime, RuntimeError, Spec};
 use crate::db::{self, Group, Ledger};
 use crate::ids::{Folder, Incarnation};
@@ -91,11 +92,13 @@ pub struct Guest {
 
 impl Guest {
     /// Makes an incarnation's directories, opens its proxy and writes `start`.
+    /// `extras` are mounted besides the usual.
     pub fn prepare(
         host: &Host,
         group: &Group,
         id: Incarnation,
         session_id: Option<String>,
+        extras: Vec<Mount>,
     ) -> Result<Guest, GuestError> {
         let config = &host.config;
         let folder = &group.folder;
@@ -152,7 +155,7 @@ impl Guest {
             install: host.install.clone(),
             incarnation: id,
             group: folder.clone(),
-            mounts: mounts(host, group, id),
+            mounts: mounts(host, group, id).into_iter().chain(extras).collect(),
             env: [
                 ("HOME", "/home/node".to_owned()),
                 ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),
@@ -185,6 +188,15 @@ impl Guest {
         if !host.config.claude.is_file() {
             return Err(GuestError::NoCli(host.config.claude.clone()));
         }
+        // Checked again, now: a link may have come since.
+        self.spec.mounts.retain(|mount| {
+            let extra = mount.guest.starts_with(EXTRA);
+            let kept = !extra || mount.host.canonicalize().is_ok_and(|real| real == mount.host);
+            if !kept {
+                tracing::warn!(group = %self.spec.group, mount = ?mount.host, "not mounted: it changed");
+            }
+            kept
+        });
         let mut running = host.runtime.spawn(&self.spec).await?;
         self.lifeline = running.child.stdin.take();
         if let Some(stderr) = running.child.stderr.take() {
@@ -285,12 +297,12 @@ fn seed(directory: &std::path::Path, memory: &str) -> Result<(), GuestError> {
     }
 }
 
-fn own(path: &std::path::Path, uid: u32, gid: u32) -> Result<(), GuestError> {
+pub(super) fn own(path: &std::path::Path, uid: u32, gid: u32) -> Result<(), GuestError> {
     Tree::open(path)?.chown_all(uid, gid)?;
     Ok(())
 }
 
-fn io(path: &std::path::Path, source: std::io::Error) -> GuestError {
+pub(super) fn io(path: &std::path::Path, source: std::io::Error) -> GuestError {
     GuestError::Io { what: path.display().to_string(), source }
 }
 

@@ -84,7 +84,7 @@ impl Actor {
                         Some(turn) => match chat_text(&text) {
                             Some(text) => {
                                 let jid = db::turns::jid(c, turn)?;
-                                rows::say(c, turn, &format!("text:{uuid}"), &jid, &text)
+                                rows::say(c, Some(turn), &format!("text:{uuid}"), &jid, &text)
                             }
                             None => Ok(()),
                         },
@@ -104,8 +104,8 @@ impl Actor {
                                 result: "this group is gone".into(),
                             });
                         };
-                        let asker = requests::Asker { group: &group, incarnation, turn, zone };
-                        requests::handle(c, &asker, &tool, &arguments)
+                        let origin = requests::Origin { group: &group, incarnation, turn, zone };
+                        requests::handle(c, &origin, &tool, &arguments)
                     })
                     .await;
                 let Some(asked) = answered else { return false };
@@ -177,6 +177,7 @@ impl Actor {
         if directory.join("out").exists() && !Box::pin(self.drain_mailbox(id)).await {
             return None;
         }
+        self.read_legacy(Some(id)).await;
         Some(Event::Buried { crash: self.crash })
     }
 

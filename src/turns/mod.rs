@@ -3,12 +3,14 @@
 //! [`state`] decides (pure); [`actor`] carries it out, one task a
 //! group, with [`give`] for the way to the guest and [`mail`] for the way back;
 //! [`rows`] is what it does to the ledger; [`guest`] starts and ends containers;
+//! [`legacy`] is what groups that came from 1.x have besides;
 //! [`slots`] shares the cap among groups; [`dispatch`] wakes the right group.
 
 pub mod actor;
 pub mod dispatch;
 mod give;
 pub mod guest;
+pub mod legacy;
 mod mail;
 pub mod rows;
 pub mod slots;

@@ -13,7 +13,7 @@ use crate::proxy::Usage;
 use crate::router::Command;
 
 /// The longest piece of an answer, in characters: what every network shows whole.
-const PIECE: usize = 4000;
+pub(super) const PIECE: usize = 4000;
 
 /// What came with the event whose effects these are.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
                         Some(run) => notices::run_failed(&run.task, &reason),
                         None => notices::failed(&reason, next(&reason)),
                     };
-                    say(c, *turn, "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
+                    say(c, Some(*turn), "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
                     ended.push(*turn);
                 }
             }
@@ -74,7 +74,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
                 let jid = db::turns::jid(c, *turn)?;
                 let age = db::now_ms() - db::turns::open(c, *turn)?.created_at;
                 let since = Duration::from_millis(age.unsigned_abs());
-                say(c, *turn, "notice:working", &jid, &notices::still_working(since))?;
+                say(c, Some(*turn), "notice:working", &jid, &notices::still_working(since))?;
             }
             Effect::Dead(id) => {
                 let reason = payload.error.as_deref().unwrap_or("ended");
@@ -107,9 +107,15 @@ fn finish_runs(c: &Connection, ended: &[TurnId], payload: &Payload) -> db::Resul
 }
 
 /// Puts a text into the outbox, in pieces that every network shows whole.
-pub fn say(c: &Connection, turn: TurnId, key: &str, jid: &str, text: &str) -> db::Result<()> {
+pub fn say(
+    c: &Connection,
+    turn: Option<TurnId>,
+    key: &str,
+    jid: &str,
+    text: &str,
+) -> db::Result<()> {
     for (part, text) in split::split(text, PIECE).iter().enumerate() {
-        db::outbox::add(c, &NewRow { turn: Some(turn), key, part, jid, text })?;
+        db::outbox::add(c, &NewRow { turn, key, part, jid, text })?;
     }
     Ok(())
 }
@@ -127,7 +133,7 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
         ended.push(turn);
         let jid = db::turns::jid(c, turn)?;
         if let Some(done) = Command::confirmation(&db::turns::prompt(c, turn)?) {
-            say(c, turn, "answer", &jid, done)?;
+            say(c, Some(turn), "answer", &jid, done)?;
             continue;
         }
         if let Some(text) = &text
@@ -135,7 +141,7 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
         {
             let said = db::outbox::of_turn(c, turn)?;
             if !said.iter().any(|row| row.chat_jid == jid && row.text.trim() == text.trim()) {
-                say(c, turn, "answer", &jid, text)?;
+                say(c, Some(turn), "answer", &jid, text)?;
             }
             told.push(jid);
         }

@@ -1,0 +1,240 @@
+//! What becomes of the rows of 1.x in the ledger: which groups can be served, and
+//! which messages still need an answer.
+//!
+//! 1.x had no states, only a cursor a chat: what its agent had seen. What is newer
+//! goes the way that a message takes today, by [`crate::router`]; but an answer that
+//! comes more than a day late is none, so the chat is told instead.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Origin, Work, note};
+use crate::db::ledger::{LedgerError, Result};
+use crate::ids::Folder;
+use crate::prompt::notices;
+use crate::router::{self, Assistant, Reason, Route, Rules};
+
+/// The oldest message that is still answered, in milliseconds before now.
+const ANSWERED_LATE: i64 = 24 * 60 * 60 * 1000;
+/// Of messages that no group's agent can ever see.
+const NO_GROUP: &str = "its chat belongs to no group";
+
+/// Keeps out groups that cannot have a folder, and counts.
+pub(super) fn screen(c: &Connection, work: &mut Work<'_>) -> Result<()> {
+    work.rows = counts(c)?;
+    let mut statement =
+        c.prepare("SELECT jid, name, folder, trigger_pattern FROM registered_groups")?;
+    let rows = statement.query_map([], |r| {
+        Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?, r.get(3)?))
+    })?;
+    let all: Vec<(String, String, String, String)> = rows.collect::<rusqlite::Result<_>>()?;
+    for (jid, name, folder, trigger) in all {
+        if let Err(bad) = Folder::parse(&folder) {
+            c.execute("DELETE FROM registered_groups WHERE jid = ?1", [&jid])?;
+            work.report.warnings.push(format!(
+                "the group {name:?} (chat {jid}, trigger {trigger:?}) is not served: {bad}. Move its folder to a good \
+                 name, then `nanoclaw groups add NAME --jid {jid}`; its history is kept"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn counts(c: &Connection) -> Result<[i64; 4]> {
+    Ok(c.query_row(
+        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM scheduled_tasks),
+            (SELECT count(*) FROM task_run_logs), (SELECT count(*) FROM sessions)",
+        [],
+        |r| Ok([r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?]),
+    )?)
+}
+
+/// Gives each message its state, and notes what was done.
+pub(super) fn messages(c: &Connection, work: &mut Work<'_>) -> Result<()> {
+    let after = counts(c)?;
+    if after != work.rows {
+        let before = work.rows;
+        return Err(LedgerError::Refused(format!("{before:?} rows became {after:?}")));
+    }
+    if let Some(origin) = work.origin {
+        link(c, work)?;
+        let cursors = cursors(c, work)?;
+        ignore(c, origin)?;
+        for chat in chats(c)? {
+            settle(c, work, origin, &chat, cursors.get(&chat.jid))?;
+        }
+        if work.report.backup.is_some() || !work.report.files.is_empty() {
+            let groups = c.query_row("SELECT count(*) FROM groups", [], |r| r.get(0))?;
+            work.report.groups = groups;
+            [work.report.messages, work.report.tasks, ..] = after;
+            note(c, &work.report)?;
+        }
+    }
+    Ok(c.execute_batch("DROP TABLE router_state")?)
+}
+
+fn link(c: &Connection, work: &mut Work<'_>) -> Result<()> {
+    for (jid, name, folder) in &work.links {
+        c.execute("INSERT OR IGNORE INTO chats (jid, name) VALUES (?1, ?2)", [jid, name])?;
+        let linked = c.execute(
+            "UPDATE chats SET folder = ?2 WHERE jid = ?1 AND folder IS NULL
+             AND EXISTS (SELECT 1 FROM groups WHERE folder = ?2)",
+            [jid, folder],
+        )?;
+        if linked == 0 {
+            work.report
+                .warnings
+                .push(format!("the chat {jid} is not served: its group {folder:?} is not"));
+        }
+    }
+    // Those of which 1.x learnt by the list of names only had no flag (quirk 22).
+    c.execute("UPDATE chats SET is_group = 1 WHERE jid LIKE '%@g.us'", [])?;
+    Ok(())
+}
+
+fn cursors(c: &Connection, work: &mut Work<'_>) -> Result<HashMap<String, String>> {
+    let text: Option<String> = c
+        .query_row("SELECT value FROM router_state WHERE key = 'last_agent_timestamp'", [], |r| {
+            r.get(0)
+        })
+        .optional()?;
+    let Some(text) = text else { return Ok(HashMap::new()) };
+    Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
+        work.report.warnings.push(format!(
+            "what each agent had seen cannot be read ({error}): its last message in each chat counts instead"
+        ));
+        HashMap::new()
+    }))
+}
+
+/// The state of what no agent is to see, whenever it was written.
+fn ignore(c: &Connection, origin: &Origin) -> Result<()> {
+    let prefix = format!("{}:", origin.assistant);
+    c.execute(
+        "UPDATE messages SET state = 'ignored', reason = ?2
+         WHERE is_bot_message = 1 OR substr(content, 1, length(?1)) = ?1",
+        [&prefix, Reason::OwnMessage.as_str()],
+    )?;
+    c.execute(
+        "UPDATE messages SET state = 'ignored', reason = ?1
+         WHERE state <> 'ignored' AND trim(content, char(9, 10, 13, 32)) = ''",
+        [Reason::Empty.as_str()],
+    )?;
+    c.execute(
+        "UPDATE messages SET state = 'ignored', reason = ?1
+         WHERE state <> 'ignored' AND chat_jid NOT IN (SELECT jid FROM chats WHERE folder IS NOT NULL)",
+        [NO_GROUP],
+    )?;
+    Ok(())
+}
+
+/// A chat that is served.
+struct Served {
+    jid: String,
+    is_group: bool,
+    is_main: bool,
+    requires_trigger: bool,
+    trigger: String,
+}
+
+fn chats(c: &Connection) -> Result<Vec<Served>> {
+    let mut statement = c.prepare(
+        "SELECT c.jid, COALESCE(c.is_group, 0), g.is_main, g.requires_trigger, g.trigger
+         FROM chats c JOIN groups g ON g.folder = c.folder",
+    )?;
+    let rows = statement.query_map([], |r| {
+        Ok(Served {
+            jid: r.get(0)?,
+            is_group: r.get(1)?,
+            is_main: r.get(2)?,
+            requires_trigger: r.get(3)?,
+            trigger: r.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Gives what is newer than the chat's cursor its way. Without a cursor the
+/// assistant's last message stands for it.
+fn settle(
+    c: &Connection,
+    work: &mut Work<'_>,
+    origin: &Origin,
+    chat: &Served,
+    cursor: Option<&String>,
+) -> Result<()> {
+    let cursor = match cursor.filter(|cursor| !cursor.is_empty()) {
+        Some(cursor) => cursor.clone(),
+        None => c.query_row(
+            "SELECT COALESCE(max(timestamp), '') FROM messages
+             WHERE chat_jid = ?1 AND state = 'ignored' AND reason = ?2",
+            [&chat.jid, Reason::OwnMessage.as_str()],
+            |r| r.get(0),
+        )?,
+    };
+    let rules = Rules {
+        jid: &chat.jid,
+        is_main: chat.is_main,
+        requires_trigger: chat.requires_trigger,
+        trigger: Some(&chat.trigger),
+    };
+    let assistant = Assistant { name: &origin.assistant, own_number: origin.own_number };
+    let mut statement = c.prepare_cached(
+        "SELECT seq, sender, is_from_me, content, timestamp FROM messages
+         WHERE chat_jid = ?1 AND timestamp > ?2 AND state <> 'ignored' ORDER BY seq",
+    )?;
+    let mut rows = statement.query([&chat.jid, &cursor])?;
+    let mut late = 0;
+    while let Some(row) = rows.next()? {
+        let (sender, content): (String, String) = (row.get(1)?, row.get(3)?);
+        let message = router::Incoming {
+            sender: &sender,
+            from_me: row.get(2)?,
+            local: false,
+            is_bot: false,
+            content: &content,
+            is_empty: false,
+        };
+        let sent = row.get_ref(4)?.as_str().ok().and_then(|t| t.parse().ok());
+        let sent = sent.map_or(0, |t: chrono::DateTime<chrono::Utc>| t.timestamp_millis());
+        let (state, reason) = match router::route(&rules, &message, &origin.allowlist, &assistant) {
+            Route::Drop(reason) | Route::Ignore(reason) => ("ignored", Some(reason.as_str())),
+            Route::Context => ("context", None),
+            Route::Queue if origin.now - sent > ANSWERED_LATE => {
+                late += 1;
+                ("context", None)
+            }
+            Route::Queue => {
+                work.report.queued += 1;
+                ("queued", None)
+            }
+        };
+        let trusted = router::trusted(&message, &assistant) || (chat.is_main && is_direct(chat));
+        c.prepare_cached(
+            "UPDATE messages SET state = ?2, reason = ?3, trusted = ?4 WHERE seq = ?1",
+        )?
+        .execute(params![row.get::<_, i64>(0)?, state, reason, trusted])?;
+    }
+    work.report.left_out += late;
+    if late > 0 {
+        tell(c, &chat.jid, late, origin.now)?;
+    }
+    Ok(())
+}
+
+/// Whether nobody but the owner writes there. For Telegram 1.x guessed wrong: its
+/// groups have negative numbers.
+fn is_direct(chat: &Served) -> bool {
+    !chat.is_group && !chat.jid.starts_with("tg:-")
+}
+
+fn tell(c: &Connection, jid: &str, count: i64, now: i64) -> Result<()> {
+    let text = notices::left_out(usize::try_from(count).unwrap_or(usize::MAX));
+    c.execute(
+        "INSERT INTO outbox (key, part, chat_jid, channel_id, text, state, created_at)
+         VALUES ('notice:left_out', 0, ?1, '3EB0' || upper(hex(randomblob(9))), ?2, 'pending', ?3)",
+        params![jid, text, now],
+    )?;
+    Ok(())
+}

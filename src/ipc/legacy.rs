@@ -1,0 +1,236 @@
+//! The records that agents of 1.x wrote by hand or by tool: what their memories and
+//! scripts still write. Files `*.json` with any name, in `messages/` and `tasks/`.
+//!
+//! Fields that say who writes (`groupFolder`, `isMain`, `createdBy`) are not read:
+//! identity is the directory.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// One record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LegacyRecord {
+    /// From `messages/`.
+    Message(Message),
+    /// From `tasks/`.
+    Task(LegacyTask),
+}
+
+/// A message to a chat.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// Where to.
+    pub chat_jid: String,
+    /// What.
+    pub text: String,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum LegacyTask {
+    /// Makes a task.
+    ScheduleTask {
+        /// What the agent is to do.
+        prompt: String,
+        /// `cron`, `interval` or `once`.
+        #[serde(rename = "schedule_type")]
+        schedule_type: String,
+        /// The expression, the milliseconds, or the local time.
+        #[serde(rename = "schedule_value")]
+        schedule_value: String,
+        /// The chat whose group it is for. The first days named the folder instead.
+        target_jid: Option<String>,
+        /// The folder, in the first days.
+        group_folder: Option<String>,
+        /// Its id, if the writer chose one.
+        task_id: Option<String>,
+        /// `group` or `isolated`; anything else means `isolated`.
+        #[serde(rename = "context_mode")]
+        context_mode: Option<String>,
+        /// What runs first.
+        script: Option<String>,
+    },
+    /// Pauses a task.
+    PauseTask {
+        /// Which.
+        task_id: String,
+    },
+    /// Lets a paused task run on.
+    ResumeTask {
+        /// Which.
+        task_id: String,
+    },
+    /// Removes a task.
+    CancelTask {
+        /// Which.
+        task_id: String,
+    },
+    /// Changes a task.
+    UpdateTask {
+        /// Which.
+        task_id: String,
+        /// The new prompt.
+        prompt: Option<String>,
+        /// The new script; empty removes it.
+        script: Option<String>,
+        /// The new kind of schedule.
+        #[serde(rename = "schedule_type")]
+        schedule_type: Option<String>,
+        /// The new schedule.
+        #[serde(rename = "schedule_value")]
+        schedule_value: Option<String>,
+    },
+    /// Asks for the names of all groups. Main's.
+    RefreshGroups,
+    /// Registers a chat as a group. Main's.
+    RegisterGroup {
+        /// The chat.
+        jid: String,
+        /// The group's name.
+        name: String,
+        /// Its folder.
+        folder: String,
+        /// What wakes it.
+        trigger: String,
+        /// Whether it must be woken.
+        requires_trigger: Option<bool>,
+        /// 1.x's JSON.
+        container_config: Option<Value>,
+    },
+}
+
+impl LegacyRecord {
+    /// Reads a record of `messages/`.
+    pub fn message(bytes: &[u8]) -> Result<LegacyRecord, String> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if value["type"] != "message" {
+            return Err(format!("{} is no type of a message", value["type"]));
+        }
+        serde_json::from_value(value).map(LegacyRecord::Message).map_err(|e| e.to_string())
+    }
+
+    /// Reads a record of `tasks/`.
+    pub fn task(bytes: &[u8]) -> Result<LegacyRecord, String> {
+        serde_json::from_slice(bytes).map(LegacyRecord::Task).map_err(|e| e.to_string())
+    }
+}
+
+impl LegacyTask {
+    /// The tool that does the same today, and its arguments; none for what needs no
+    /// tool any more.
+    pub fn call(&self) -> Option<(&'static str, Value)> {
+        let only = |task_id: &str| json!({"task_id": task_id});
+        let (tool, arguments) = match self {
+            LegacyTask::RefreshGroups => return None,
+            LegacyTask::PauseTask { task_id } => ("pause_task", only(task_id)),
+            LegacyTask::ResumeTask { task_id } => ("resume_task", only(task_id)),
+            LegacyTask::CancelTask { task_id } => ("cancel_task", only(task_id)),
+            LegacyTask::UpdateTask { task_id, prompt, script, schedule_type, schedule_value } => (
+                "update_task",
+                json!({"task_id": task_id, "prompt": prompt, "script": script,
+                    "schedule_type": schedule_type, "schedule_value": schedule_value}),
+            ),
+            LegacyTask::ScheduleTask {
+                prompt,
+                schedule_type,
+                schedule_value,
+                target_jid,
+                group_folder: _,
+                task_id,
+                context_mode,
+                script,
+            } => {
+                let mode = context_mode.as_deref().filter(|mode| *mode == "group");
+                (
+                    "schedule_task",
+                    json!({"prompt": prompt, "schedule_type": schedule_type, "schedule_value": schedule_value,
+                        "context_mode": mode.unwrap_or("isolated"), "target_group_jid": target_jid,
+                        "task_id": task_id, "script": script}),
+                )
+            }
+            LegacyTask::RegisterGroup { jid, name, folder, trigger, requires_trigger, .. } => (
+                "register_group",
+                json!({"jid": jid, "name": name, "folder": folder, "trigger": trigger,
+                    "requires_trigger": requires_trigger}),
+            ),
+        };
+        Some((tool, given(arguments)))
+    }
+}
+
+/// Without what was not given.
+fn given(arguments: Value) -> Value {
+    match arguments {
+        Value::Object(map) => {
+            Value::Object(map.into_iter().filter(|(_, v)| !v.is_null()).collect::<Map<_, _>>())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn task(text: &str) -> LegacyTask {
+        match LegacyRecord::task(text.as_bytes()).unwrap() {
+            LegacyRecord::Task(task) => task,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn records_of_the_tools_of_1x_are_read() {
+        let message = br#"{"type":"message","chatJid":"1@g.us","text":"hi","groupFolder":"x","timestamp":"t"}"#;
+        let expected = Message { chat_jid: "1@g.us".into(), text: "hi".into() };
+        assert_eq!(LegacyRecord::message(message).unwrap(), LegacyRecord::Message(expected));
+        let made = task(
+            r#"{"type":"schedule_task","taskId":"task-1-a","prompt":"p","schedule_type":"cron","schedule_value":"0 9 * * *",
+                "context_mode":"odd","targetJid":"1@g.us","createdBy":"main","timestamp":"t"}"#,
+        );
+        let (tool, arguments) = made.call().unwrap();
+        assert_eq!(tool, "schedule_task");
+        assert_eq!(
+            arguments,
+            json!({"prompt": "p", "schedule_type": "cron", "schedule_value": "0 9 * * *", "context_mode": "isolated",
+                "target_group_jid": "1@g.us", "task_id": "task-1-a"})
+        );
+        let update = task(r#"{"type":"update_task","taskId":"t","isMain":"true","script":""}"#);
+        assert_eq!(update.call().unwrap().1, json!({"task_id": "t", "script": ""}));
+        let group = task(
+            r#"{"type":"register_group","jid":"1","name":"N","folder":"f","trigger":"@A","requiresTrigger":false}"#,
+        );
+        assert_eq!(group.call().unwrap().1["requires_trigger"], false);
+        assert_eq!(task(r#"{"type":"refresh_groups"}"#).call(), None);
+    }
+
+    #[test]
+    fn early_tasks_name_the_folder() {
+        let early = task(
+            r#"{"type":"schedule_task","prompt":"p","schedule_type":"once","schedule_value":"2026-02-01T09:00:00",
+                "context_mode":"group","groupFolder":"family","chatJid":"1@g.us","createdBy":"family"}"#,
+        );
+        assert!(
+            matches!(&early, LegacyTask::ScheduleTask { group_folder: Some(f), target_jid: None, .. } if f == "family")
+        );
+        assert_eq!(early.call().unwrap().1["context_mode"], "group");
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_with_a_reason() {
+        for bad in [
+            r#"{"type":"note","chatJid":"1","text":"x"}"#,
+            r#"{"type":"message","text":"x"}"#,
+            "{",
+            "[]",
+        ] {
+            assert!(LegacyRecord::message(bad.as_bytes()).is_err(), "{bad}");
+        }
+        for bad in [r#"{"type":"rm_rf"}"#, r#"{"type":"pause_task"}"#, "null"] {
+            assert!(LegacyRecord::task(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

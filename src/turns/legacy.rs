@@ -1,0 +1,261 @@
+//! What groups that came from 1.x have besides: the owner's directories, main's note
+//! where the project was, and the records that their agents write by hand.
+//!
+//! Those records are read by the actor's tick, and once more when the guest is dead.
+//! They name no turn, so what they may do outside their own group is judged by
+//! everybody who wrote in any turn of the incarnation.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::actor::Actor;
+use super::guest::{self, GuestError, Host};
+use crate::config::Config;
+use crate::container::Mount;
+use crate::container::mounts::{self, Allowlist, Place};
+use crate::db::past::{self, Past};
+use crate::db::{self, Group};
+use crate::ids::{Folder, Incarnation};
+use crate::ipc::legacy::{LegacyRecord, LegacyTask, Message};
+use crate::ipc::record::{MAX_RECORD, MAX_WAITING};
+use crate::requests::{self, Asker, Outcome, Refusal};
+use crate::tree::{Tree, TreeError};
+use crate::upgrade::project;
+
+type Parse = fn(&[u8]) -> Result<LegacyRecord, String>;
+
+/// The directories of records, and what reads those.
+const KINDS: [(&str, Parse); 2] =
+    [("messages", LegacyRecord::message), ("tasks", LegacyRecord::task)];
+
+/// A file that changed within this time may not be whole yet.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The most records that one look handles.
+const BATCH: usize = 100;
+
+fn directory(config: &Config, folder: &Folder) -> PathBuf {
+    config.data().join("ipc").join(folder.as_str()).join("legacy")
+}
+
+/// What a group's container has beyond the usual. `configured` is every group with
+/// a `containerConfig`: a mount must not lie where another group can write.
+pub fn extras(
+    host: &Host,
+    group: &Group,
+    past: &Past,
+    configured: &[Past],
+) -> Result<Vec<Mount>, GuestError> {
+    let config = &host.config;
+    let mut extras = owners(config, past, configured);
+    if !past.ipc {
+        return Ok(extras);
+    }
+    let legacy = directory(config, &group.folder);
+    for (kind, _) in KINDS {
+        let path = legacy.join(kind);
+        adopt(&legacy, kind).map_err(|source| guest::io(&path, source))?;
+        if let Some((uid, gid)) = host.owner {
+            guest::own(&path, uid, gid)?;
+        }
+        let guest = Path::new("/workspace/ipc").join(kind);
+        extras.push(Mount { host: path, guest, writable: true });
+    }
+    if group.is_main {
+        let path = project::directory(config)
+            .map_err(|source| guest::io(&config.data().join("project"), source))?;
+        extras.push(Mount { host: path, guest: "/workspace/project".into(), writable: false });
+    }
+    Ok(extras)
+}
+
+/// The owner's directories that the allowlist grants, checked now.
+fn owners(config: &Config, past: &Past, configured: &[Past]) -> Vec<Mount> {
+    let Some(asked) = &past.container_config else { return Vec::new() };
+    let list = std::fs::read_to_string(config.config_dir.join("mount-allowlist.json"));
+    let list = Allowlist::from_read(list);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let own = [real(&config.home), real(&config.config_dir)];
+    let user_home = config.config_dir.ancestors().nth(2).unwrap_or(Path::new("/"));
+    let of = |past: &Past, asked: &str, others: &[PathBuf]| {
+        let place = Place { user_home, own: &own, others, is_main: past.is_main };
+        mounts::resolve(asked, &list, &place)
+    };
+    let others: Vec<PathBuf> = configured
+        .iter()
+        .filter(|other| other.folder != past.folder)
+        .filter_map(|other| Some(of(other, other.container_config.as_deref()?, &[]).0))
+        .flatten()
+        .filter(|mount| mount.writable)
+        .map(|mount| mount.host)
+        .collect();
+    let (mounts, rejected) = of(past, asked, &others);
+    for why in rejected {
+        tracing::warn!(group = past.folder, why, "a mount was refused");
+    }
+    mounts
+}
+
+/// Makes the directory of one kind; what 1.x left unread in its own comes along.
+fn adopt(legacy: &Path, kind: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(legacy)?;
+    let (path, old) = (legacy.join(kind), legacy.with_file_name(kind));
+    match std::fs::symlink_metadata(&path) {
+        Ok(_) => Ok(()),
+        Err(_) if std::fs::symlink_metadata(&old).is_ok_and(|m| m.is_dir()) => {
+            std::fs::rename(old, path)
+        }
+        Err(_) => std::fs::create_dir(path),
+    }
+}
+
+impl Actor {
+    /// Gives the records by hand that wait their effect. Those that waited before
+    /// the incarnation began have none that could vouch for them.
+    pub(super) async fn read_legacy(&self, incarnation: Option<Incarnation>) {
+        let legacy = directory(&self.host.config, &self.folder);
+        for (kind, parse) in KINDS {
+            let path = legacy.join(kind);
+            if !path.exists() {
+                continue;
+            }
+            if let Err(error) = self.read_kind(&path, kind, parse, incarnation).await {
+                tracing::warn!(group = %self.folder, %error, "records by hand cannot be read");
+            }
+        }
+    }
+
+    async fn read_kind(
+        &self,
+        path: &Path,
+        kind: &str,
+        parse: Parse,
+        incarnation: Option<Incarnation>,
+    ) -> Result<(), GuestError> {
+        let tree = Tree::open(path)?;
+        let names = tree.list(2 * MAX_WAITING)?;
+        let records = names.iter().filter_map(|name| name.to_str());
+        for name in records.filter(|n| n.ends_with(".json") && !n.starts_with('.')).take(BATCH) {
+            let read = tree.read(name, MAX_RECORD);
+            let changed =
+                tree.open_file(name).ok().and_then(|f| f.metadata().ok()?.modified().ok());
+            let record = match read {
+                Ok(bytes) => parse(&bytes).map(|record| (record, bytes)),
+                Err(TreeError::Missing(_)) => continue,
+                Err(error) => Err(error.to_string()),
+            };
+            let outcome = match record {
+                Ok((record, bytes)) => {
+                    // The same file is the same effect; a new one of its name is not.
+                    let text = String::from_utf8_lossy(&bytes);
+                    let of =
+                        serde_json::json!([self.folder, kind, name, text, format!("{changed:?}")]);
+                    let key = format!("legacy:{}", db::digest(&of));
+                    self.effect(record, key, incarnation).await
+                }
+                Err(_) if changed.is_some_and(is_fresh) => continue,
+                Err(reason) => Ok(Err(reason)),
+            };
+            match outcome {
+                Ok(Ok(())) => tree.remove(name)?,
+                Ok(Err(reason)) => self.set_aside(&tree, kind, name, &reason)?,
+                Err(error) => {
+                    tracing::error!(group = %self.folder, %error, "a record by hand waits");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn effect(
+        &self,
+        record: LegacyRecord,
+        key: String,
+        incarnation: Option<Incarnation>,
+    ) -> db::Result<Result<(), Refusal>> {
+        let (folder, zone) = (self.folder.clone(), self.host.config.timezone);
+        let outcome = self.host.ledger.write(move |c| {
+            let group = db::groups::by_folder(c, &folder)?;
+            let Some(group) = group.filter(|_| past::of(c, &folder).is_ok_and(|p| p.ipc)) else {
+                return Ok(Err("this group writes no records by hand".into()));
+            };
+            let trusted = match incarnation {
+                Some(id) => past::all_trusted(c, id)?,
+                None => false,
+            };
+            let own = db::groups::chats(c, Some(&group.folder))?;
+            let asker = Asker {
+                group: &group,
+                chat: own.into_iter().next().map(|chat| chat.jid).unwrap_or_default(),
+                turn: incarnation.map(|id| db::turns::latest_of(c, id)).transpose()?.flatten(),
+                trusted,
+                zone,
+            };
+            let outcome = match &record {
+                LegacyRecord::Message(message) => say(c, &asker, message, &key)?,
+                LegacyRecord::Task(task) => perform(c, &asker, task, &key)?,
+            };
+            Ok(outcome.map(drop))
+        });
+        let outcome = outcome.await;
+        self.host.outbox.wake();
+        self.host.tasks.notify_one();
+        outcome
+    }
+
+    fn set_aside(
+        &self,
+        tree: &Tree,
+        kind: &str,
+        name: &str,
+        reason: &str,
+    ) -> Result<(), GuestError> {
+        tracing::warn!(group = %self.folder, kind, reason, "set a record by hand aside");
+        let errors = guest::errors(&self.host.config);
+        let aside = format!("{}-{kind}-{name}", self.folder);
+        std::fs::create_dir_all(&errors).map_err(|source| guest::io(&errors, source))?;
+        let errors = Tree::open(&errors)?;
+        tree.set_aside(name, &errors, &aside)?;
+        Ok(errors.write_new(format!("{aside}.reason"), reason.as_bytes())?)
+    }
+}
+
+fn is_fresh(changed: std::time::SystemTime) -> bool {
+    changed.elapsed().is_ok_and(|age| age < FRESH)
+}
+
+/// As the tool `send_message`, once for this key.
+fn say(c: &Connection, asker: &Asker<'_>, message: &Message, key: &str) -> Outcome {
+    if past::said(c, key)? {
+        return Ok(Ok(serde_json::Value::Null));
+    }
+    let arguments = serde_json::json!({"text": message.text, "chat": message.chat_jid});
+    requests::perform(c, asker, "send_message", key, arguments)
+}
+
+/// Carries out a command of 1.x by the tool of that name, with its rights.
+fn perform(c: &Connection, asker: &Asker<'_>, task: &LegacyTask, key: &str) -> Outcome {
+    let Some((tool, mut arguments)) = task.call() else {
+        // `list_groups` is always fresh.
+        let refused = "only main may ask for the groups".to_owned();
+        return Ok(if asker.group.is_main { Ok(serde_json::Value::Null) } else { Err(refused) });
+    };
+    if let LegacyTask::ScheduleTask { group_folder, target_jid, task_id, .. } = task {
+        if task_id.is_none() {
+            // Read again after a crash, it is the same task.
+            arguments["task_id"] = key.replace(':', "-").into();
+        }
+        if let (None, Some(folder)) = (target_jid, group_folder) {
+            let chats = db::groups::chats(c, crate::ids::Folder::parse(folder).ok().as_ref())?;
+            let own = chats
+                .into_iter()
+                .find(|chat| chat.folder.as_ref().is_some_and(|f| f.as_str() == folder));
+            let Some(chat) = own else { return Ok(Err(format!("there is no group {folder}"))) };
+            arguments["target_group_jid"] = chat.jid.into();
+        }
+    }
+    requests::perform(c, asker, tool, key, arguments)
+}
