@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
 use crate::channel::socket::{Socket, TERMINAL};
-use crate::channel::{Channel, Inlet};
+use crate::channel::{Channel, Inlet, Place};
 use crate::config::Config;
 #[cfg(target_os = "linux")]
 use crate::config::RuntimeChoice;
@@ -81,8 +81,11 @@ pub async fn run(
         rules: rules(&config),
         config: config.clone(),
     });
-    let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone());
-    let files = config.data().join("files").display().to_string();
+    let files = std::path::absolute(config.files())?;
+    let place = Place { files: files.clone(), groups: config.groups(), owner };
+    exchange_files(&ledger, &config, &place).await?;
+    let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone(), place);
+    let files = files.display().to_string();
     let connected = outbox.clone();
     let listening = socket
         .listen(&config.socket, inlet, files, move || connected.wake())
@@ -97,6 +100,17 @@ pub async fn run(
     listening.abort();
     delivery.abort();
     let _ = std::fs::remove_file(&config.socket);
+    Ok(())
+}
+
+/// Makes the directory that channels exchange files in, and removes what a crash
+/// left half copied in the groups.
+async fn exchange_files(ledger: &Ledger, config: &Config, place: &Place) -> anyhow::Result<()> {
+    std::fs::create_dir_all(config.files().join("out"))?;
+    for group in ledger.write(db::groups::all).await? {
+        let place = place.clone();
+        tokio::task::spawn_blocking(move || place.sweep(&group.folder)).await?;
+    }
     Ok(())
 }
 

@@ -7,9 +7,10 @@ use rusqlite::Connection;
 use super::ledger::{LedgerError, Result};
 
 /// Applied in order; the number of those applied is `user_version`.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_nanoclaw_1x.sql"),
     include_str!("../../migrations/0002_ledger.sql"),
+    include_str!("../../migrations/0004_files.sql"),
 ];
 
 /// The version that this program reads and writes.

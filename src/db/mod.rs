@@ -5,6 +5,7 @@
 //! savepoint of its own. A caller is answered only after the commit: what it is
 //! told is durable.
 
+pub mod files;
 pub mod groups;
 pub mod incarnations;
 mod ledger;
@@ -16,6 +17,7 @@ pub mod sessions;
 pub mod settings;
 pub mod turns;
 
+pub use files::Attachment;
 pub use groups::{Chat, Group, NewGroup};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result};
