@@ -18,6 +18,7 @@ use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
 use crate::proxy::{Proxy, Upstream};
+use crate::requests;
 use crate::turns::dispatch::{Dispatcher, Watch, random_hex};
 use crate::turns::guest::Host;
 use crate::turns::slots::Slots;
@@ -83,7 +84,7 @@ pub async fn run(
     });
     let files = std::path::absolute(config.files())?;
     let place = Place { files: files.clone(), groups: config.groups(), owner };
-    exchange_files(&ledger, &config, &place).await?;
+    let sweeping = exchange_files(&ledger, &config, &place).await?;
     let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone(), place);
     let files = files.display().to_string();
     let connected = outbox.clone();
@@ -98,20 +99,34 @@ pub async fn run(
     // What the last turns said still goes out, if somebody takes it.
     tokio::time::sleep(Duration::from_millis(50)).await;
     listening.abort();
+    sweeping.abort();
     delivery.abort();
     let _ = std::fs::remove_file(&config.socket);
     Ok(())
 }
 
-/// Makes the directory that channels exchange files in, and removes what a crash
-/// left half copied in the groups.
-async fn exchange_files(ledger: &Ledger, config: &Config, place: &Place) -> anyhow::Result<()> {
+/// Makes the directory that channels exchange files in, removes what a crash left
+/// there and in the groups, and from then on what is not needed any more.
+async fn exchange_files(
+    ledger: &Ledger,
+    config: &Config,
+    place: &Place,
+) -> anyhow::Result<tokio::task::JoinHandle<()>> {
     std::fs::create_dir_all(config.files().join("out"))?;
+    requests::sweep(ledger, config.files(), true).await?;
     for group in ledger.write(db::groups::all).await? {
         let place = place.clone();
         tokio::task::spawn_blocking(move || place.sweep(&group.folder)).await?;
     }
-    Ok(())
+    let (ledger, files) = (ledger.clone(), config.files());
+    Ok(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+            if let Err(error) = requests::sweep(&ledger, files.clone(), false).await {
+                tracing::warn!(%error, "cannot look for files that were sent");
+            }
+        }
+    }))
 }
 
 fn rules(config: &Config) -> Rules {

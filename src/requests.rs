@@ -3,6 +3,8 @@
 //! Identity is the incarnation whose mailbox the request came from, never a field
 //! of it. Effect and answer are stored in the commit that the caller makes.
 
+mod files;
+
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +14,8 @@ use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::turns::rows;
 
+pub use files::{Staged, discard, stage, sweep};
+
 /// Who asks.
 pub struct Asker<'a> {
     /// The group whose mailbox it came from.
@@ -20,6 +24,8 @@ pub struct Asker<'a> {
     pub incarnation: Incarnation,
     /// The turn that the guest names; checked against both.
     pub turn: TurnId,
+    /// The copy of the file that it names, or why there is none.
+    pub file: Option<&'a Result<Staged, String>>,
 }
 
 /// A refusal, in words for the agent.
@@ -64,11 +70,16 @@ pub fn handle(
         "read_history" => return answer(read_history(c, asker, arguments.clone())?),
         "list_groups" => return answer(list_groups(c, asker)?),
         "send_message" => send_message,
+        "send_file" => files::send_file,
         other => return refuse(format!("there is no tool {other:?}")),
     };
     let digest = db::digest(arguments);
     if let Some(asked) = db::requests::repeat(c, asker.incarnation, asker.turn, tool, &digest)? {
         return Ok(asked);
+    }
+    // Not kept: the next attempt may find the file.
+    if let Some(Err(why)) = asker.file {
+        return refuse(why.clone());
     }
     let nth = db::requests::nth(c, asker.turn, tool, &digest)?;
     let key = format!("request:{tool}:{digest}:{nth}");
@@ -88,8 +99,6 @@ fn arguments<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, Refusal> {
     serde_json::from_value(value).map_err(|e| format!("the arguments do not fit: {e}"))
 }
 
-/// Own chats always; others only for main, and only while every message that it
-/// works on is the owner's.
 fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> Outcome {
     let call: SendMessage = match arguments(value) {
         Ok(call) => call,
@@ -98,8 +107,24 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> O
     let Some(text) = chat_text(&call.text) else {
         return Ok(Err("there is no text to send outside <internal>".into()));
     };
+    let jid = match addressee(c, asker, call.chat)? {
+        Ok(jid) => jid,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    rows::say(c, asker.turn, key, &jid, &text)?;
+    Ok(Ok(json!({"sent_to": jid})))
+}
+
+/// The chat that an agent may write to when it names `chat`, or none. Own chats
+/// always; others only for main, and only while every message that it works on is
+/// the owner's.
+fn addressee(
+    c: &Connection,
+    asker: &Asker<'_>,
+    chat: Option<String>,
+) -> db::Result<Result<String, Refusal>> {
     let own = db::turns::jid(c, asker.turn)?;
-    let jid = call.chat.unwrap_or_else(|| own.clone());
+    let jid = chat.unwrap_or_else(|| own.clone());
     if jid != own {
         let chat = db::groups::chats(c, None)?.into_iter().find(|chat| chat.jid == jid);
         let Some(chat) = chat else {
@@ -115,8 +140,7 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> O
             }
         }
     }
-    rows::say(c, asker.turn, key, &jid, &text)?;
-    Ok(Ok(json!({"sent_to": jid})))
+    Ok(Ok(jid))
 }
 
 fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
@@ -141,7 +165,7 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
             break;
         }
         messages.push(json!({"number": m.seq, "time": m.timestamp, "sender": m.sender_name,
-            "chat": m.chat_jid, "text": text}));
+            "chat": m.chat_jid, "text": text, "files": m.attachments}));
     }
     messages.reverse();
     let earlier =
@@ -214,7 +238,7 @@ mod tests {
         };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {
-            let asker = Asker { group: &group, incarnation, turn };
+            let asker = Asker { group: &group, incarnation, turn, file: None };
             assert!(handle(&c, &asker, "send_message", &json!({"text": "hi"})).unwrap().ok);
             c.query_row("SELECT count(*) FROM outbox", [], |r| r.get::<_, i64>(0)).unwrap()
         };

@@ -95,6 +95,17 @@ fn tools() -> Vec<Tool> {
             &["text"],
         ),
         tool(
+            "send_file",
+            "Sends a file from your folder to the chat, with a caption if you like. At most 64 MiB. It is sent as it is \
+             now; what you change later does not reach the chat.",
+            json!({
+                "path": string("The file, in /workspace/group."),
+                "caption": string("A text that goes with it."),
+                "chat": string("Another chat's id, from list_groups. Only main may name one that is not its own."),
+            }),
+            &["path"],
+        ),
+        tool(
             "read_history",
             "Reads older messages of this group's chats, newest first, with their times.",
             json!({

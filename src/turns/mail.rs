@@ -95,19 +95,29 @@ impl Actor {
                 said.is_some()
             }
             GuestRecord::Request { id, turn, tool, arguments } => {
+                let config = self.host.config.clone();
+                let file = requests::stage(&config, &self.folder, &tool, &arguments).await;
+                let staged = file.clone().and_then(Result::ok);
                 let answered = self
                     .record(number, move |c, folder, incarnation| {
                         let Some(group) = db::groups::by_folder(c, folder)? else {
-                            return Ok(db::Asked {
-                                ok: false,
-                                result: "this group is gone".into(),
-                            });
+                            let result = "this group is gone".into();
+                            return Ok((db::Asked { ok: false, result }, false));
                         };
-                        let asker = requests::Asker { group: &group, incarnation, turn };
-                        requests::handle(c, &asker, &tool, &arguments)
+                        let file = file.as_ref();
+                        let asker = requests::Asker { group: &group, incarnation, turn, file };
+                        let asked = requests::handle(c, &asker, &tool, &arguments)?;
+                        let named = match file {
+                            Some(Ok(staged)) => db::files::is_named(c, turn, staged.path())?,
+                            _ => false,
+                        };
+                        Ok((asked, named))
                     })
                     .await;
-                let Some(asked) = answered else { return false };
+                if let Some(staged) = staged.filter(|_| !answered.as_ref().is_some_and(|a| a.1)) {
+                    requests::discard(&config, staged).await;
+                }
+                let Some((asked, _)) = answered else { return false };
                 self.host.outbox.wake();
                 if live {
                     self.tell(&reply(id, asked)).await;
