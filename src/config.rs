@@ -277,6 +277,11 @@ impl Config {
         self.home.join("data")
     }
 
+    /// Where channels and the daemon exchange files.
+    pub fn files(&self) -> PathBuf {
+        self.data().join("files")
+    }
+
     /// The CLI's own directory of a group.
     pub fn sessions(&self, group: &Folder) -> PathBuf {
         self.data().join("sessions").join(group.as_str()).join(".claude")

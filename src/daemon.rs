@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use tokio::sync::{Notify, mpsc};
 
 use crate::channel::socket::{Connected, Socket, TERMINAL};
-use crate::channel::{Channel, Inlet};
+use crate::channel::{Channel, Inlet, Place};
 use crate::config::Config;
 #[cfg(target_os = "linux")]
 use crate::config::RuntimeChoice;
@@ -18,6 +18,7 @@ use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
 use crate::proxy::{Proxy, Upstream};
+use crate::requests;
 use crate::scheduler::Scheduler;
 use crate::turns::dispatch::{Dispatcher, Watch, random_hex};
 use crate::turns::guest::Host;
@@ -95,8 +96,11 @@ pub async fn run(
         changed: tasks.clone(),
         zone: config.timezone,
     };
-    let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone());
-    let files = config.data().join("files").display().to_string();
+    let files = std::path::absolute(config.files())?;
+    let place = Place { files: files.clone(), groups: config.groups(), owner };
+    let sweeping = exchange_files(&ledger, &config, &place).await?;
+    let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone(), place);
+    let files = files.display().to_string();
     let (outbox_of, tasks_of) = (outbox.clone(), tasks.clone());
     let connected = move |who| match who {
         Connected::Client => outbox_of.wake(),
@@ -118,9 +122,34 @@ pub async fn run(
     tokio::time::sleep(Duration::from_millis(50)).await;
     scheduling.abort();
     listening.abort();
+    sweeping.abort();
     delivery.abort();
     let _ = std::fs::remove_file(&config.socket);
     Ok(())
+}
+
+/// Makes the directory that channels exchange files in, removes what a crash left
+/// there and in the groups, and from then on what is not needed any more.
+async fn exchange_files(
+    ledger: &Ledger,
+    config: &Config,
+    place: &Place,
+) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    std::fs::create_dir_all(config.files().join("out"))?;
+    requests::sweep(ledger, config.files(), true).await?;
+    for group in ledger.write(db::groups::all).await? {
+        let place = place.clone();
+        tokio::task::spawn_blocking(move || place.sweep(&group.folder)).await?;
+    }
+    let (ledger, files) = (ledger.clone(), config.files());
+    Ok(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+            if let Err(error) = requests::sweep(&ledger, files.clone(), false).await {
+                tracing::warn!(%error, "cannot look for files that were sent");
+            }
+        }
+    }))
 }
 
 fn rules(config: &Config) -> Rules {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod container;
 pub mod daemon;
 pub mod db;
+pub mod files;
 pub mod ids;
 pub mod ipc;
 pub mod outbox;

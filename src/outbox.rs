@@ -266,6 +266,7 @@ mod tests {
             error: None,
             created_at,
             sent_at: None,
+            attachments: Vec::new(),
         }
     }
 

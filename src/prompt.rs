@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 pub mod chat_text;
+pub mod files;
 pub mod notices;
 pub mod repeat;
 pub mod split;
@@ -39,6 +40,8 @@ pub struct Message {
     pub content: String,
     /// The message that it answers.
     pub reply: Option<Reply>,
+    /// The files that came with it.
+    pub files: Vec<files::File>,
 }
 
 /// What a message answers, as far as the channel knows it.
@@ -130,6 +133,7 @@ fn line(message: &Message, zone: Tz, limit: usize) -> String {
             attribute(sender)
         );
     }
+    head += &files::elements(&message.files, of_quote);
     let tail = "</message>";
     let note = |rest: usize| {
         format!("\n[cut here: {rest} more bytes did not fit; read_history shows the whole message]")

@@ -3,6 +3,7 @@
 //! Identity is the incarnation whose mailbox the request came from, never a field
 //! of it. Effect and answer are stored in the commit that the caller makes.
 
+mod files;
 mod groups;
 mod tasks;
 
@@ -14,6 +15,8 @@ use crate::db::{self, Asked, Group, LedgerError};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::turns::rows;
+
+pub use files::{Staged, discard, stage, sweep};
 
 /// Who asks, as the host knows it.
 pub struct Asker<'a> {
@@ -27,6 +30,8 @@ pub struct Asker<'a> {
     pub trusted: bool,
     /// The owner's zone.
     pub zone: chrono_tz::Tz,
+    /// The copy of the file that it names, or why there is none.
+    pub file: Option<&'a Result<Staged, String>>,
 }
 
 /// Where a request came from.
@@ -39,6 +44,8 @@ pub struct Origin<'a> {
     pub turn: TurnId,
     /// The owner's zone.
     pub zone: chrono_tz::Tz,
+    /// The copy of the file that it names, or why there is none.
+    pub file: Option<&'a Result<Staged, String>>,
 }
 
 impl Asker<'_> {
@@ -88,7 +95,7 @@ pub fn handle(
     tool: &str,
     arguments: &Value,
 ) -> db::Result<Asked> {
-    let Origin { group, incarnation, turn, zone } = *origin;
+    let Origin { group, incarnation, turn, zone, file } = *origin;
     let attempt = match db::turns::facts(c, turn)? {
         Some(f) if f.folder == group.folder.as_str() && f.incarnation == Some(incarnation) => {
             f.attempt
@@ -101,6 +108,7 @@ pub fn handle(
         turn: Some(turn),
         trusted: db::turns::all_trusted(c, incarnation)?,
         zone,
+        file,
     };
     match tool {
         "read_history" => return answer(read_history(c, &asker, arguments.clone())?),
@@ -111,6 +119,10 @@ pub fn handle(
     let digest = db::digest(arguments);
     if let Some(asked) = db::requests::repeat(c, incarnation, turn, tool, &digest)? {
         return Ok(asked);
+    }
+    // Not kept: the next attempt may find the file.
+    if let Some(Err(why)) = file {
+        return answer(Err(why.clone()));
     }
     let nth = db::requests::nth(c, turn, tool, &digest)?;
     let key = format!("request:{tool}:{digest}:{nth}");
@@ -130,6 +142,7 @@ pub fn perform(
 ) -> Outcome {
     let effect: Effect = match tool {
         "send_message" => send_message,
+        "send_file" => files::send_file,
         "schedule_task" => tasks::schedule,
         "pause_task" => tasks::pause,
         "resume_task" => tasks::resume,
@@ -155,8 +168,6 @@ fn arguments<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, Refusal> {
     serde_json::from_value(value).map_err(|e| format!("the arguments do not fit: {e}"))
 }
 
-/// Own chats always; others only for main, and only while every message that it
-/// works on is the owner's.
 fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> Outcome {
     let call: SendMessage = match arguments(value) {
         Ok(call) => call,
@@ -165,7 +176,23 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> O
     let Some(text) = chat_text(&call.text) else {
         return Ok(Err("there is no text to send outside <internal>".into()));
     };
-    let jid = call.chat.unwrap_or_else(|| asker.chat.clone());
+    let jid = match addressee(c, asker, call.chat)? {
+        Ok(jid) => jid,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    rows::say(c, asker.turn, key, &jid, &text)?;
+    Ok(Ok(json!({"sent_to": jid})))
+}
+
+/// The chat that an agent may write to when it names `chat`, or none. Own chats
+/// always; others only for main, and only while every message that it works on is
+/// the owner's.
+fn addressee(
+    c: &Connection,
+    asker: &Asker<'_>,
+    chat: Option<String>,
+) -> db::Result<Result<String, Refusal>> {
+    let jid = chat.unwrap_or_else(|| asker.chat.clone());
     if jid != asker.chat {
         let chat = db::groups::chats(c, None)?.into_iter().find(|chat| chat.jid == jid);
         let Some(chat) = chat else {
@@ -177,8 +204,7 @@ fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> O
             return Ok(Err(refusal));
         }
     }
-    rows::say(c, asker.turn, key, &jid, &text)?;
-    Ok(Ok(json!({"sent_to": jid})))
+    Ok(Ok(jid))
 }
 
 fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
@@ -205,9 +231,8 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
             break;
         }
         let sender = said.sender.as_deref().unwrap_or("you, the assistant");
-        messages.push(
-            json!({"time": said.time, "sender": sender, "chat": said.chat_jid, "text": text}),
-        );
+        messages.push(json!({"time": said.time, "sender": sender, "chat": said.chat_jid,
+            "text": text, "files": said.files}));
     }
     // There may be more where the page is full or was cut.
     let earlier = found
@@ -284,7 +309,8 @@ mod tests {
         };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {
-            let origin = Origin { group: &group, incarnation, turn, zone: chrono_tz::UTC };
+            let origin =
+                Origin { group: &group, incarnation, turn, zone: chrono_tz::UTC, file: None };
             assert!(handle(&c, &origin, "send_message", &json!({"text": "hi"})).unwrap().ok);
             c.query_row("SELECT count(*) FROM outbox", [], |r| r.get::<_, i64>(0)).unwrap()
         };

@@ -13,6 +13,7 @@
 //! Why not only resolve-beneath: a link that stays beneath the handle is still a
 //! way to make the host read or replace one file where it means another.
 
+mod copy;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
@@ -25,7 +26,11 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncEx
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions, OpenOptionsExt};
 
+pub use copy::Owner;
 pub use walk::Chowned;
+
+/// What the name of a file begins with that is not whole yet.
+pub const UNFINISHED: &str = ".new-";
 
 /// Why something in a tree was refused.
 #[derive(Debug, thiserror::Error)]
@@ -163,27 +168,32 @@ impl Tree {
     /// link itself, never its target). Mode 0644 less the umask. Not synced: after
     /// a power loss the name may be missing or the file empty.
     pub fn write_new(&self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), TreeError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let path = path.as_ref();
         let (dir, name) = self.walk(path)?;
+        let (hidden, mut file) = Self::hidden(&dir, path)?;
+        let done = file.write_all(bytes).and_then(|()| dir.rename(&hidden, &dir, name));
+        done.map_err(|e| {
+            // The write's error matters; a leftover dot-name is harmless.
+            let _ = dir.remove_file(&hidden);
+            TreeError::io(path, e)
+        })
+    }
+
+    /// A new, empty file in `dir` under a name that readers pass over, for `path`.
+    fn hidden(dir: &Dir, path: &Path) -> Result<(String, cap_std::fs::File), TreeError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).follow(FollowSymlinks::No).mode(0o644);
         // A taken name is a leftover of an earlier process of the same pid, or a
         // guest's mischief; each try uses another.
         for _ in 0..100 {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let temporary = format!(".new-{}-{n}", std::process::id());
-            let mut file = match dir.open_with(&temporary, &options) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            let name = format!("{UNFINISHED}{}-{n}", std::process::id());
+            match dir.open_with(&name, &options) {
+                Ok(file) => return Ok((name, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(TreeError::io(path, e)),
-            };
-            let done = file.write_all(bytes).and_then(|()| dir.rename(&temporary, &dir, name));
-            return done.map_err(|e| {
-                // The write's error matters; a leftover dot-name is harmless.
-                let _ = dir.remove_file(&temporary);
-                TreeError::io(path, e)
-            });
+            }
         }
         Err(TreeError::io(path, io::ErrorKind::AlreadyExists.into()))
     }

@@ -12,6 +12,7 @@ fn turn(n: i64, kind: TurnKind) -> Turn {
         deadline_ms: 1000,
         prompt: "p".into(),
         script: None,
+        images: Vec::new(),
     }
 }
 

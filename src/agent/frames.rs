@@ -116,11 +116,17 @@ pub fn initialize(id: &str, append_system_prompt: &str) -> Value {
 }
 
 /// A user line. Its text is taken literally (`@Ann` is no file), unless it is a
-/// slash command, which only the host can have meant.
-pub fn user(uuid: &str, text: &str) -> Value {
+/// slash command, which only the host can have meant. `images` are blocks.
+pub fn user(uuid: &str, text: &str, images: Vec<Value>) -> Value {
+    let content = if images.is_empty() {
+        json!(text)
+    } else {
+        let text = std::iter::once(json!({"type": "text", "text": text}));
+        text.chain(images).collect()
+    };
     json!({
         "type": "user", "session_id": "", "parent_tool_use_id": null, "uuid": uuid,
-        "message": {"role": "user", "content": text},
+        "message": {"role": "user", "content": content},
         "client_composed": !text.starts_with('/'),
     })
 }
@@ -311,7 +317,7 @@ mod tests {
 
     #[test]
     fn only_a_slash_command_is_left_to_the_cli_to_interpret() {
-        assert_eq!(user("u", "@notes hi")["client_composed"], true);
-        assert_eq!(user("u", "/compact")["client_composed"], false);
+        assert_eq!(user("u", "@notes hi", Vec::new())["client_composed"], true);
+        assert_eq!(user("u", "/compact", Vec::new())["client_composed"], false);
     }
 }

@@ -95,6 +95,17 @@ fn tools() -> Vec<Tool> {
             &["text"],
         ),
         tool(
+            "send_file",
+            "Sends a file from your folder to the chat, with a caption if you like. At most 64 MiB. It is sent as it is \
+             now; what you change later does not reach the chat.",
+            json!({
+                "path": string("The file, in /workspace/group."),
+                "caption": string("A text that goes with it."),
+                "chat": string("Another chat's id, from list_groups. Only main may name one that is not its own."),
+            }),
+            &["path"],
+        ),
+        tool(
             "read_history",
             "Reads what was said in this group's chats, by people and by you, oldest first: the latest, or those before a \
              time, or those with certain words. `earlier` says how to ask for the page before.",

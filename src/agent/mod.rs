@@ -13,6 +13,7 @@ pub mod book;
 pub mod cli;
 pub mod failure;
 pub mod frames;
+mod images;
 pub mod mcp;
 pub mod place;
 pub mod processes;

@@ -17,6 +17,7 @@ use super::book::{Book, Ended, Next, Stop};
 use super::cli::Cli;
 use super::failure::{Failure, plain};
 use super::frames::{self, Frame, RunEnd};
+use super::images;
 use super::shared::{Command, Kind, Shared};
 use crate::ids::TurnId;
 use crate::ipc::record::GuestRecord;
@@ -150,7 +151,9 @@ impl<'a> Session<'a> {
                 Next::Known(turn) => self.done(vec![turn], None).await,
                 Next::Give(turn) => {
                     let note = if std::mem::take(&mut self.forgotten) { FORGOTTEN } else { "" };
-                    self.cli.send(frames::user(&turn.uuid, &format!("{note}{}", turn.prompt)));
+                    let mut text = format!("{note}{}", turn.prompt);
+                    let images = images::blocks(&self.shared.place, &turn.images, &mut text);
+                    self.cli.send(frames::user(&turn.uuid, &text, images));
                 }
             }
         }

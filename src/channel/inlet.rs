@@ -2,8 +2,10 @@
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::files::{Offer, Place};
 use crate::config::Config;
-use crate::db::{self, Incoming, Ledger, MessageState, NewRow, Stored};
+use crate::container::Boxed;
+use crate::db::{self, Attachment, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
 use crate::router::{self, Assistant, Command, Route, Rules, SenderAllowlist};
@@ -42,17 +44,72 @@ pub struct Inlet {
     wake: UnboundedSender<Wake>,
     outbox: Outbox,
     config: std::sync::Arc<Config>,
+    place: Place,
 }
 
 impl Inlet {
-    /// `wake` is told the folder of each group that has new work.
+    /// `wake` is told the folder of each group that has new work; `place` is where
+    /// files come from and go to.
     pub fn new(
         ledger: Ledger,
         wake: UnboundedSender<Wake>,
         outbox: Outbox,
         config: std::sync::Arc<Config>,
+        place: Place,
     ) -> Inlet {
-        Inlet { ledger, wake, outbox, config }
+        Inlet { ledger, wake, outbox, config, place }
+    }
+
+    /// Stores a message with the files that it brings. When this resolves the
+    /// files are copied and the message has its place in the order; when what it
+    /// returns resolves, it is durable. A caller that keeps an order waits for the
+    /// first before it hands over the next message.
+    pub async fn receive(
+        &self,
+        channel: &str,
+        mut message: Incoming,
+        offers: Vec<Result<Offer, String>>,
+    ) -> Boxed<'static, db::Result<Taken>> {
+        let Some(folder) = self.receiver(&message, &offers).await else {
+            return Box::pin(self.take(channel, message));
+        };
+        message.attachments = self.bring(&folder, &message, offers).await;
+        let (copies, place) = (message.attachments.clone(), self.place.clone());
+        let stored = self.take(channel, message);
+        Box::pin(async move {
+            let taken = stored.await;
+            if !matches!(taken, Ok(Taken::Stored(_) | Taken::Refused)) {
+                // A failed task leaves copies that nothing names, and no harm.
+                let _ =
+                    tokio::task::spawn_blocking(move || place.take_back(&folder, &copies)).await;
+            }
+            taken
+        })
+    }
+
+    /// The group that the files of this message go to. An edit changes the text
+    /// alone; of what is known, or of nobody's concern, nothing is copied.
+    async fn receiver<T>(&self, m: &Incoming, offers: &[T]) -> Option<Folder> {
+        if offers.is_empty() || m.deleted || m.edit_of.is_some() {
+            return None;
+        }
+        let (jid, id) = (m.jid.clone(), m.id.clone());
+        // A ledger that refuses this refuses the message too, and that is told.
+        self.ledger.write(move |c| db::files::receiver(c, &jid, &id)).await.ok().flatten()
+    }
+
+    async fn bring(
+        &self,
+        folder: &Folder,
+        m: &Incoming,
+        offers: Vec<Result<Offer, String>>,
+    ) -> Vec<Attachment> {
+        let (place, folder, day) = (self.place.clone(), folder.clone(), m.timestamp.clone());
+        let copied = tokio::task::spawn_blocking(move || place.bring(&folder, &day, offers)).await;
+        copied.unwrap_or_else(|error| {
+            let error = Some(format!("it could not be copied: {error}"));
+            vec![Attachment { error, ..Attachment::default() }]
+        })
     }
 
     /// Stores a message; when the future resolves, it is durable. Messages are
@@ -132,7 +189,7 @@ fn store(
         local: m.trusted,
         is_bot: false,
         content: &m.content,
-        is_empty: m.content.trim().is_empty(),
+        is_empty: m.content.trim().is_empty() && m.attachments.is_empty(),
     };
     // A direct chat that the owner linked to main is the owner's own.
     let trusted = router::trusted(&seen, &assistant) || (group.is_main && !m.is_group);

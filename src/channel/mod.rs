@@ -4,6 +4,7 @@
 //! only when that says they are stored. It sends what the outbox gives it and
 //! decides nothing about who may speak.
 
+mod files;
 mod inlet;
 pub mod socket;
 pub mod terminal;
@@ -12,6 +13,7 @@ mod wire;
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
 
+pub use files::Place;
 pub use inlet::{Inlet, Taken};
 
 /// Why a message could not be sent.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::{FromClient, MAX_LINE, ToClient};
-use super::{Channel, Inlet, SendError};
+use super::{Channel, Inlet, SendError, wire};
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
 use crate::unix;
@@ -51,6 +51,10 @@ struct Client {
     prefix: String,
     status: bool,
     typing: bool,
+    /// It sends files.
+    files: bool,
+    /// The directory that files are exchanged in.
+    directory: PathBuf,
     lines: mpsc::Sender<String>,
     /// Sends that wait for `sent` or `failed`, by id.
     open: Mutex<HashMap<String, oneshot::Sender<Result<(), SendError>>>>,
@@ -114,14 +118,8 @@ impl Channel for Socket {
             let client = self.client_of(&row.chat_jid).ok_or(SendError::Offline)?;
             let (answer, answered) = oneshot::channel();
             client.open().insert(row.channel_id.clone(), answer);
-            let line = ToClient::Send {
-                id: &row.channel_id,
-                jid: &row.chat_jid,
-                text: &row.text,
-                reply_to: row.reply_to.as_deref(),
-                attachments: [],
-            };
-            client.lines.send(line.line()).await.map_err(|_| SendError::Offline)?;
+            let line = wire::send(row, &client.directory, client.files);
+            client.lines.send(line).await.map_err(|_| SendError::Offline)?;
             match tokio::time::timeout(CONFIRM, answered).await {
                 Ok(answer) => answer.unwrap_or(Err(SendError::Offline)),
                 Err(_) => Err(SendError::Later("the client did not say what became of it".into())),
@@ -166,7 +164,14 @@ struct Connection {
 }
 
 /// An answer that waits for the ledger: lines leave in the order of the messages.
-type Answer = Boxed<'static, String>;
+struct Answer(Boxed<'static, String>);
+/// What comes before it: the files of a message are copied before the next message
+/// takes its place in the order.
+type Step = Boxed<'static, Answer>;
+
+fn at_once(line: String) -> Step {
+    Box::pin(async move { Answer(Box::pin(async move { line })) })
+}
 
 impl Connection {
     async fn serve(mut self, stream: UnixStream, connected: Arc<impl Fn(Connected)>) {
@@ -183,7 +188,15 @@ impl Connection {
         let acked = lines.clone();
         let acker = tokio::spawn(async move {
             while let Some(answer) = waiting.recv().await {
-                if acked.send(answer.await).await.is_err() {
+                if acked.send(answer.0.await).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (steps, mut arriving) = mpsc::channel::<Step>(QUEUE);
+        let orderer = tokio::spawn(async move {
+            while let Some(step) = arriving.recv().await {
+                if answers.send(step.await).await.is_err() {
                     return;
                 }
             }
@@ -194,8 +207,8 @@ impl Connection {
             let error = match read_line(&mut reading, &mut line).await {
                 Ok(Line::Whole) => match self.take(&line, &lines, connected.as_ref()) {
                     Ok(None) => continue,
-                    Ok(Some(answer)) => {
-                        if answers.send(answer).await.is_err() {
+                    Ok(Some(step)) => {
+                        if steps.send(step).await.is_err() {
                             break;
                         }
                         continue;
@@ -208,11 +221,11 @@ impl Connection {
                 Ok(Line::End) | Err(_) => break,
             };
             let line = ToClient::Error { error: &error }.line();
-            if answers.send(Box::pin(async move { line })).await.is_err() {
+            if steps.send(at_once(line)).await.is_err() {
                 break;
             }
         }
-        drop(answers);
+        drop(steps);
         if let Some(client) = self.client.take() {
             self.socket.clients().retain(|c| !Arc::ptr_eq(c, &client));
             tracing::info!(channel = client.name, "disconnected");
@@ -220,6 +233,7 @@ impl Connection {
             client.open().clear();
         }
         // Acknowledgements of what is stored still leave, if anybody reads them.
+        let _ = orderer.await;
         let _ = acker.await;
         drop(lines);
         let _ = writer.await;
@@ -230,7 +244,7 @@ impl Connection {
         line: &[u8],
         lines: &mpsc::Sender<String>,
         connected: &impl Fn(Connected),
-    ) -> Result<Option<Answer>, String> {
+    ) -> Result<Option<Step>, String> {
         let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8: {e}"))?;
         if text.trim().is_empty() {
             return Ok(None);
@@ -240,7 +254,7 @@ impl Connection {
         if let FromClient::Hello { channel, prefix, capabilities } = parsed {
             let welcome = self.hello(channel, prefix, &capabilities, lines)?;
             connected(Connected::Client);
-            return Ok(Some(Box::pin(async move { welcome })));
+            return Ok(Some(at_once(welcome)));
         }
         let client = self
             .client
@@ -265,22 +279,26 @@ impl Connection {
                     }
                 });
             }
-            FromClient::Message(message) => {
+            FromClient::Message(mut message) => {
+                let offers = message.offers();
                 let message = message.check(&client.prefix, client.prefix == TERMINAL)?;
                 let (jid, id) = (message.jid.clone(), message.id.clone());
-                let taken = self.inlet.take(&client.name, message);
+                let inlet = self.inlet.clone();
                 return Ok(Some(Box::pin(async move {
-                    match taken.await {
-                        Ok(taken) => {
-                            let mut lines = ToClient::Ack { jid: &jid, id: &id }.line();
-                            // What no turn will end is at its end already.
-                            if let Some(state) = taken.end().filter(|_| client.status) {
-                                lines += &ToClient::Status { jid: &jid, id: &id, state }.line();
+                    let taken = inlet.receive(&client.name, message, offers).await;
+                    Answer(Box::pin(async move {
+                        match taken.await {
+                            Ok(taken) => {
+                                let mut lines = ToClient::Ack { jid: &jid, id: &id }.line();
+                                // What no turn will end is at its end already.
+                                if let Some(state) = taken.end().filter(|_| client.status) {
+                                    lines += &ToClient::Status { jid: &jid, id: &id, state }.line();
+                                }
+                                lines
                             }
-                            lines
+                            Err(error) => not_stored(&client, &jid, &id, &error),
                         }
-                        Err(error) => not_stored(&client, &jid, &id, &error),
-                    }
+                    }))
                 })));
             }
         }
@@ -312,6 +330,8 @@ impl Connection {
             prefix,
             status: capabilities.iter().any(|c| c == "status"),
             typing: capabilities.iter().any(|c| c == "typing"),
+            files: capabilities.iter().any(|c| c == "files"),
+            directory: PathBuf::from(&self.files),
             lines: lines.clone(),
             open: Mutex::default(),
         });
@@ -333,7 +353,7 @@ fn not_stored(client: &Client, jid: &str, id: &str, error: &crate::db::LedgerErr
     }
     let text = crate::prompt::notices::not_stored();
     let notice = format!("disk-full-{id}");
-    let send = ToClient::Send { id: &notice, jid, text: &text, reply_to: None, attachments: [] };
+    let send = ToClient::Send { id: &notice, jid, text: &text, reply_to: None, attachments: &[] };
     let _ = client.lines.try_send(send.line());
     line
 }

@@ -49,7 +49,7 @@ impl Terminal {
             name: assistant.into(),
         };
         terminal
-            .say(&json!({"type": "hello", "channel": "terminal", "prefix": TERMINAL, "capabilities": ["status"]}))
+            .say(&json!({"type": "hello", "channel": "terminal", "prefix": TERMINAL, "capabilities": ["status", "files"]}))
             .await?;
         let answer = terminal.hear().await?.context("the daemon hung up")?;
         if answer["type"] != "welcome" {
@@ -103,7 +103,12 @@ impl Terminal {
         let id = heard["id"].as_str().unwrap_or_default();
         match heard["type"].as_str().unwrap_or_default() {
             "send" => {
-                show(&self.name, heard["text"].as_str().unwrap_or_default(), at_keyboard)?;
+                let mut text = heard["text"].as_str().unwrap_or_default().to_owned();
+                for file in heard["attachments"].as_array().into_iter().flatten() {
+                    let path = file["path"].as_str().unwrap_or_default();
+                    text += &format!("{}[file: {path}]", if text.is_empty() { "" } else { "\n" });
+                }
+                show(&self.name, &text, at_keyboard)?;
                 let sent = json!({"type": "sent", "id": id});
                 self.say(&sent).await?;
                 Ok(false)

@@ -3,9 +3,14 @@
 //! What a client writes is checked here, once; behind this module a message has
 //! an address, an id and a timestamp that the ledger can order by.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::path::Path;
 
-use crate::db::{Incoming, MessageState};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::files::{Offer, offers};
+use crate::db::{Attachment, Incoming, MessageState, OutboxRow};
 
 /// The longest line that is read, in bytes: twice the longest text, for what JSON
 /// escapes.
@@ -77,6 +82,8 @@ pub struct Message {
     edit_of: Option<String>,
     #[serde(default)]
     deleted: bool,
+    #[serde(default)]
+    attachments: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,7 +123,7 @@ pub enum ToClient<'a> {
         /// The message that it quotes.
         reply_to: Option<&'a str>,
         /// Files to send along.
-        attachments: [(); 0],
+        attachments: &'a [File],
     },
     /// The assistant is at work, or no longer.
     Typing {
@@ -141,10 +148,50 @@ pub enum ToClient<'a> {
     },
 }
 
+/// A file that goes out with a `send`.
+#[derive(Debug, Serialize)]
+pub struct File {
+    /// Absolute, beneath the directory that `welcome` names.
+    pub path: String,
+    /// Media type.
+    pub mime: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its name for people.
+    pub name: String,
+}
+
+/// The `send` line of a row. Files lie beneath `directory`; to a client that does
+/// not show them the text says which there are.
+pub fn send(row: &OutboxRow, directory: &Path, shows_files: bool) -> String {
+    let file = |file: &'_ Attachment| File {
+        path: directory.join(&file.path).display().to_string(),
+        mime: file.mime.clone(),
+        size: file.size,
+        name: file.name.clone(),
+    };
+    let attachments: Vec<File> = row.attachments.iter().map(file).collect();
+    let text = if shows_files || attachments.is_empty() {
+        Cow::Borrowed(row.text.as_str())
+    } else {
+        let names: Vec<&str> = attachments.iter().map(|file| file.name.as_str()).collect();
+        let note = format!("[a file that this channel cannot show: {}]", names.join(", "));
+        Cow::Owned(format!("{}\n{note}", row.text).trim_start().to_owned())
+    };
+    ToClient::Send {
+        id: &row.channel_id,
+        jid: &row.chat_jid,
+        text: &text,
+        reply_to: row.reply_to.as_deref(),
+        attachments: &attachments,
+    }
+    .line()
+}
+
 impl ToClient<'_> {
     /// The line, with its end.
     pub fn line(&self) -> String {
-        // Only strings, booleans and a unit array: cannot fail to serialise.
+        // Only strings, numbers and booleans: cannot fail to serialise.
         let mut line = serde_json::to_string(self).unwrap_or_default();
         line.push('\n');
         line
@@ -152,6 +199,11 @@ impl ToClient<'_> {
 }
 
 impl Message {
+    /// Takes out the files that it brings.
+    pub fn offers(&mut self) -> Vec<Result<Offer, String>> {
+        offers(self.attachments.take())
+    }
+
     /// Checks the message against the client's prefix.
     pub fn check(self, prefix: &str, trusted: bool) -> Result<Incoming, String> {
         if !self.jid.starts_with(prefix) {
@@ -199,6 +251,7 @@ impl Message {
             reply_to: self.reply_to.map(|q| (q.id, q.sender_name, q.text)),
             edit_of: self.edit_of,
             deleted: self.deleted,
+            attachments: Vec::new(),
         })
     }
 }

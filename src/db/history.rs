@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::files::{self, Attachment};
 use super::ledger::Result;
 
 /// Something that was said.
@@ -18,6 +19,8 @@ pub struct Said {
     pub sender: Option<String>,
     /// What.
     pub text: String,
+    /// The files that came with it.
+    pub files: Vec<Attachment>,
 }
 
 /// The latest `limit` entries before `before` (milliseconds), newest last; only
@@ -36,7 +39,7 @@ pub fn page(
         None => "history WHERE ?4 IS NULL AND",
     };
     let sql = format!(
-        "SELECT at, time, chat_jid, sender, text FROM {from}
+        "SELECT at, time, chat_jid, sender, text, attachments FROM {from}
             chat_jid IN (SELECT jid FROM chats WHERE folder = ?1) AND at < ?2
          ORDER BY at DESC, key DESC LIMIT ?3"
     );
@@ -48,6 +51,7 @@ pub fn page(
             chat_jid: r.get(2)?,
             sender: r.get(3)?,
             text: r.get(4)?,
+            files: files::decode(r.get(5)?),
         })
     })?;
     let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;

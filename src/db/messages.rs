@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
+use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
 
@@ -36,6 +37,8 @@ pub struct Incoming {
     pub edit_of: Option<String>,
     /// Whether this withdraws the message with this id.
     pub deleted: bool,
+    /// Its files, which lie in the group's folder already.
+    pub attachments: Vec<Attachment>,
 }
 
 /// A message's state, as `messages.state`.
@@ -114,11 +117,13 @@ pub struct StoredMessage {
     pub turn: Option<i64>,
     /// When the ledger had it, milliseconds.
     pub stored_at: i64,
+    /// Its files.
+    pub attachments: Vec<Attachment>,
 }
 
 pub(super) const COLUMNS: &str = "seq, id, chat_jid, sender, sender_name, content, timestamp,
     is_from_me, trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
-    state, reason, turn, stored_at";
+    state, reason, turn, stored_at, attachments";
 
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
     Ok(StoredMessage {
@@ -138,6 +143,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
         reason: row.get(13)?,
         turn: row.get(14)?,
         stored_at: row.get(15)?,
+        attachments: files::decode(row.get(16)?),
     })
 }
 
@@ -156,13 +162,14 @@ pub fn store(
         .prepare_cached(
             "INSERT INTO messages (id, chat_jid, sender, sender_name, content, timestamp, is_from_me,
                 trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
-                state, reason, stored_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                state, reason, stored_at, attachments)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (chat_jid, id) DO NOTHING",
         )?
         .execute(params![
             m.id, m.jid, m.sender, m.sender_name, m.content, m.timestamp, m.from_me, m.trusted,
             reply_id, reply_text, reply_name, state.as_str(), reason, now_ms(),
+            files::encode(&m.attachments),
         ])?;
     Ok(if rows == 1 { Stored::New } else { Stored::Known })
 }

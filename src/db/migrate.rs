@@ -41,6 +41,7 @@ const VERSIONS: &[&[Part]] = &[
     ],
     &[Sql(include_str!("../../migrations/0003_search.sql"))],
     &[Sql(include_str!("../../migrations/0004_tasks.sql"))],
+    &[Sql(include_str!("../../migrations/0005_files.sql"))],
 ];
 
 /// The version that this program reads and writes.

@@ -6,6 +6,7 @@
 //! told is durable.
 
 mod claim;
+pub mod files;
 pub mod groups;
 pub mod history;
 pub mod incarnations;
@@ -22,6 +23,7 @@ pub mod tasks;
 pub mod turns;
 
 pub use claim::{Claim, claim};
+pub use files::Attachment;
 pub use groups::{Chat, Group, NewGroup};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};

@@ -5,6 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
+use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
 use crate::ids::TurnId;
@@ -53,6 +54,8 @@ pub struct OutboxRow {
     pub created_at: i64,
     /// When the network took it, milliseconds.
     pub sent_at: Option<i64>,
+    /// Files to send along.
+    pub attachments: Vec<Attachment>,
 }
 
 /// How an attempt to send ended.
@@ -75,7 +78,7 @@ pub enum Delivery {
 }
 
 const COLUMNS: &str = "id, turn, key, chat_jid, channel_id, text, reply_to, state, attempts,
-    not_before, error, created_at, sent_at";
+    not_before, error, created_at, sent_at, attachments";
 
 fn row(r: &Row<'_>) -> rusqlite::Result<OutboxRow> {
     Ok(OutboxRow {
@@ -92,6 +95,7 @@ fn row(r: &Row<'_>) -> rusqlite::Result<OutboxRow> {
         error: r.get(10)?,
         created_at: r.get(11)?,
         sent_at: r.get(12)?,
+        attachments: files::decode(r.get(13)?),
     })
 }
 

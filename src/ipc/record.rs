@@ -118,6 +118,18 @@ pub struct Turn {
     pub prompt: String,
     /// For tasks: a script that decides whether to wake the model.
     pub script: Option<String>,
+    /// Attachments that the model is to see, and not only to be told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
+}
+
+/// An image in the group's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// As the guest sees it, beneath `/workspace/group/attachments`.
+    pub path: String,
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`.
+    pub mime: String,
 }
 
 /// What a guest tells its host.

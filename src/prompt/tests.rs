@@ -4,7 +4,7 @@ use super::*;
 
 fn message(sender: &str, content: &str) -> Message {
     let time = "2024-01-01T12:00:00.000Z".parse().unwrap();
-    Message { sender: sender.into(), time, content: content.into(), reply: None }
+    Message { sender: sender.into(), time, content: content.into(), reply: None, files: Vec::new() }
 }
 
 fn reply(content: &str, sender: Option<&str>, text: Option<&str>) -> Message {
@@ -15,6 +15,26 @@ fn reply(content: &str, sender: Option<&str>, text: Option<&str>) -> Message {
 
 fn utc(messages: &[Message]) -> String {
     render(messages, Tz::UTC, BUDGET).text
+}
+
+fn file(name: &str) -> files::File {
+    let path = "/workspace/group/attachments/20240101-0a.jpg".into();
+    let found = Ok(files::Found { path, mime: "image/jpeg".into(), size: 7 });
+    files::File { name: name.into(), found }
+}
+
+#[test]
+fn files_stand_in_their_message_and_escape_nothing() {
+    let mut message = message("Ann", "look");
+    message.files = vec![
+        file("a \"b\"\n/></message>.jpg"),
+        files::File { name: "x".into(), found: Err("it is <too> large".into()) },
+    ];
+    let expected = "PM\">\n  <file path=\"/workspace/group/attachments/20240101-0a.jpg\" type=\"image/jpeg\" \
+                    size=\"7\" name=\"a &quot;b&quot; /&gt;&lt;/message&gt;.jpg\" />\n  \
+                    <file name=\"x\" not_taken=\"it is &lt;too&gt; large\" />look</message>";
+    let text = utc(&[message]);
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
@@ -175,6 +195,7 @@ fn no_field_can_break_the_budget() {
     let mut message = reply(&huge, Some(&huge), Some(&huge));
     message.sender = huge.clone();
     message.reply.as_mut().unwrap().id = huge;
+    message.files = vec![file(&"<".repeat(100_000)); 11];
     for budget in [0, 5000, 50_000, 300_000] {
         let prompt = render(&[message.clone(), message.clone(), message.clone()], Tz::UTC, budget);
         assert!(prompt.text.len() <= budget.max(MIN_BUDGET), "{budget}: {}", prompt.text.len());

@@ -215,3 +215,36 @@ fn owners_change_without_following_links() {
     }
     assert!(matches!(f.tree.chown_all(60123, 60123), Err(TreeError::TooDeep(_))));
 }
+
+#[test]
+fn a_copy_is_bounded_and_follows_no_link_at_either_end() {
+    let f = fixture();
+    let into = Tree::open(&f.host("")).unwrap();
+    assert_eq!(f.tree.copy("sub/file", &into, "copy", 5, None).unwrap(), 5);
+    assert_eq!(std::fs::read(f.host("copy")).unwrap(), b"hello");
+    assert!(matches!(
+        f.tree.copy("sub/file", &into, "none", 4, None),
+        Err(TreeError::TooLarge { limit: 4, .. })
+    ));
+    let sparse = File::create(f.guest("sparse")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    assert!(matches!(
+        f.tree.copy("sparse", &into, "none", 1 << 20, None),
+        Err(TreeError::TooLarge { .. })
+    ));
+    symlink(f.host("secret"), f.guest("link")).unwrap();
+    assert!(matches!(f.tree.copy("link", &into, "none", 9, None), Err(TreeError::NotRegular(_))));
+    mkfifo(&f.guest("pipe"));
+    assert!(matches!(f.tree.copy("pipe", &into, "none", 9, None), Err(TreeError::NotRegular(_))));
+    // Into a directory of the guest: what it has put under the name goes.
+    symlink(f.host("secret"), f.guest("taken")).unwrap();
+    f.tree.copy("sub/file", &f.tree, "taken", 5, None).unwrap();
+    assert_eq!(
+        (f.secret().as_str(), std::fs::read(f.guest("taken")).unwrap()),
+        ("secret", b"hello".to_vec())
+    );
+    let mut left: Vec<_> =
+        std::fs::read_dir(f.host("")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["copy", "secret"], "nothing unfinished is left");
+}

@@ -7,9 +7,10 @@ use super::actor::{Actor, Message, SAFETY_NET};
 use super::guest::{self, Guest};
 use super::legacy;
 use super::state::Event;
-use crate::db::{self, Claim, Claimed, now_ms};
+use crate::db::{self, Attachment, Claim, Claimed, now_ms};
+use crate::files;
 use crate::ids::TurnId;
-use crate::ipc::record::{HostRecord, Turn};
+use crate::ipc::record::{HostRecord, Image, Turn};
 use crate::prompt::{self, repeat};
 use crate::router::Command;
 
@@ -93,18 +94,20 @@ impl Actor {
                     command: &|m| Some(Command::parse(&m.content, trigger, name)?.line()),
                     isolate_strangers: group.as_ref().is_some_and(|g| g.is_main),
                 };
-                db::claim(c, &claim)
+                let Some(claimed) = db::claim(c, &claim)? else { return Ok(None) };
+                let files = db::files::of_turn(c, claimed.open.id)?;
+                Ok(Some((claimed, visible(&files))))
             })
             .await;
         match claimed {
-            Ok(Some(claimed)) => {
+            Ok(Some((claimed, images))) => {
                 if claimed.more {
                     let _ = self.own.send(Message::Event(Event::Work));
                 }
                 if id.is_none() {
                     return Event::Claimed(claimed.open);
                 }
-                self.hand_over(claimed, None, None).await
+                self.hand_over(claimed, None, (None, images)).await
             }
             Ok(None) => Event::NotClaimed { again: false },
             Err(error) => {
@@ -127,11 +130,13 @@ impl Actor {
                 let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
                 let preface = repeat_preface(c, open, last)?;
                 let script = db::occurrences::script(c, turn)?;
-                Ok((claimed, preface, script))
+                // An image may be what the model refuses; the last attempt shows none.
+                let files = if last { Vec::new() } else { db::files::of_turn(c, turn)? };
+                Ok((claimed, preface, (script, visible(&files))))
             })
             .await;
         match given {
-            Ok((claimed, preface, script)) => self.hand_over(claimed, Some(preface), script).await,
+            Ok((claimed, preface, extras)) => self.hand_over(claimed, Some(preface), extras).await,
             Err(error) => {
                 tracing::error!(group = %self.folder, %error, "cannot give a turn; trying again");
                 Event::NotGiven(turn)
@@ -146,11 +151,13 @@ impl Actor {
         &mut self,
         claimed: Claimed,
         preface: Option<String>,
-        script: Option<String>,
+        (script, images): (Option<String>, Vec<Image>),
     ) -> Event {
         let open = claimed.open;
         self.host.outbox.typing(&claimed.jid, true);
         self.working.insert(open.id, claimed.jid);
+        // A command is a line of its own.
+        let images = if claimed.prompt.starts_with('/') { Vec::new() } else { images };
         let prompt = match preface {
             Some(preface) if !claimed.prompt.starts_with('/') => preface + &claimed.prompt,
             _ => claimed.prompt,
@@ -164,6 +171,7 @@ impl Actor {
             deadline_ms: open.deadline.map_or(0, |at| (at - now_ms()).max(0).unsigned_abs()),
             prompt,
             script,
+            images,
         }))
         .await;
         Event::Claimed(open)
@@ -214,7 +222,7 @@ impl Actor {
 fn repeat_preface(c: &rusqlite::Connection, open: &db::OpenTurn, last: bool) -> db::Result<String> {
     let sent = db::outbox::of_turn(c, open.id)?
         .into_iter()
-        .filter(|row| !row.key.starts_with("notice:"))
+        .filter(|row| !row.key.starts_with("notice:") && !row.text.is_empty())
         .map(|row| row.text)
         .collect();
     let asked = db::requests::of_turn(c, open.id)?
@@ -237,9 +245,45 @@ fn render(messages: &[db::StoredMessage], zone: chrono_tz::Tz) -> String {
                 sender: m.reply_sender.clone(),
                 text: m.reply_content.clone(),
             }),
+            files: m.attachments.iter().map(shown).collect(),
         })
         .collect();
     prompt::render(&messages, zone, prompt::BUDGET).text
+}
+
+fn shown(file: &Attachment) -> prompt::files::File {
+    let found = match &file.error {
+        Some(error) => Err(error.clone()),
+        None => Ok(prompt::files::Found {
+            path: in_guest(file),
+            mime: file.mime.clone(),
+            size: file.size,
+        }),
+    };
+    prompt::files::File { name: file.name.clone(), found }
+}
+
+fn in_guest(file: &Attachment) -> String {
+    format!("{}/{}", files::GROUP, file.path)
+}
+
+/// The images that the model is shown. Where there are too many the newest are.
+fn visible(files: &[Attachment]) -> Vec<Image> {
+    let mut room = files::MAX_IMAGES;
+    let fits = |file: &&Attachment| {
+        let image = file.error.is_none() && files::is_visible(&file.mime);
+        let fits = image && file.size <= files::MAX_IMAGE.min(room);
+        room -= if fits { file.size } else { 0 };
+        fits
+    };
+    let mut images: Vec<Image> = files
+        .iter()
+        .rev()
+        .filter(fits)
+        .map(|file| Image { path: in_guest(file), mime: file.mime.clone() })
+        .collect();
+    images.reverse();
+    images
 }
 
 /// A version-4-shaped uuid from (installation, turn, attempt): the CLI drops one

@@ -193,6 +193,7 @@ impl Actor {
                 turn: incarnation.map(|id| db::turns::latest_of(c, id)).transpose()?.flatten(),
                 trusted,
                 zone,
+                file: None,
             };
             let outcome = match &record {
                 LegacyRecord::Message(message) => say(c, &asker, message, &key)?,

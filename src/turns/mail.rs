@@ -96,19 +96,30 @@ impl Actor {
             }
             GuestRecord::Request { id, turn, tool, arguments } => {
                 let zone = self.host.config.timezone;
+                let config = self.host.config.clone();
+                let file = requests::stage(&config, &self.folder, &tool, &arguments).await;
+                let staged = file.clone().and_then(Result::ok);
                 let answered = self
                     .record(number, move |c, folder, incarnation| {
                         let Some(group) = db::groups::by_folder(c, folder)? else {
-                            return Ok(db::Asked {
-                                ok: false,
-                                result: "this group is gone".into(),
-                            });
+                            let result = "this group is gone".into();
+                            return Ok((db::Asked { ok: false, result }, false));
                         };
-                        let origin = requests::Origin { group: &group, incarnation, turn, zone };
-                        requests::handle(c, &origin, &tool, &arguments)
+                        let file = file.as_ref();
+                        let origin =
+                            requests::Origin { group: &group, incarnation, turn, zone, file };
+                        let asked = requests::handle(c, &origin, &tool, &arguments)?;
+                        let named = match file {
+                            Some(Ok(staged)) => db::files::is_named(c, turn, staged.path())?,
+                            _ => false,
+                        };
+                        Ok((asked, named))
                     })
                     .await;
-                let Some(asked) = answered else { return false };
+                if let Some(staged) = staged.filter(|_| !answered.as_ref().is_some_and(|a| a.1)) {
+                    requests::discard(&config, staged).await;
+                }
+                let Some((asked, _)) = answered else { return false };
                 self.host.outbox.wake();
                 self.host.tasks.notify_one();
                 if live {

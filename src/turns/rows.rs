@@ -13,7 +13,7 @@ use crate::proxy::Usage;
 use crate::router::Command;
 
 /// The longest piece of an answer, in characters: what every network shows whole.
-pub(super) const PIECE: usize = 4000;
+pub const PIECE: usize = 4000;
 
 /// What came with the event whose effects these are.
 #[derive(Clone, Debug, Default)]

@@ -63,6 +63,7 @@ pub fn turn(n: i64, prompt: &str) -> Turn {
         deadline_ms: 60_000,
         prompt: prompt.into(),
         script: None,
+        images: Vec::new(),
     }
 }
 

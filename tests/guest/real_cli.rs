@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nanoclaw::ids::TurnId;
-use nanoclaw::ipc::record::{GuestRecord, HostRecord};
+use nanoclaw::ipc::record::{GuestRecord, HostRecord, Image};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -17,6 +17,13 @@ use super::model::{self, Log, texts};
 
 /// The CLI takes 200 MB, so there is one at a time.
 static ONE: Mutex<()> = Mutex::new(());
+
+/// One pixel.
+const PIXEL: &[u8] = &[
+    137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0,
+    0, 0, 31, 21, 196, 137, 0, 0, 0, 13, 73, 68, 65, 84, 120, 218, 99, 100, 248, 207, 80, 15, 0, 3,
+    134, 1, 128, 90, 52, 125, 107, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
+];
 
 struct Bench {
     cli: PathBuf,
@@ -253,5 +260,50 @@ fn the_end_of_background_work_is_told_as_a_text() {
         })
         .collect();
     assert_eq!(states, [1, 0]);
+    g.close();
+}
+
+#[test]
+fn an_image_reaches_the_model_as_an_image_block() {
+    let Some(Bench { cli, dir, log, _one }) = bench("an_image_reaches_the_model") else { return };
+    let attachments = dir.path().join("workspace/group/attachments");
+    fs::create_dir(&attachments).unwrap();
+    let data = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    fs::write(attachments.join("dot.png"), PIXEL).unwrap();
+    fs::write(attachments.join("no.png"), "no image").unwrap();
+    fs::write(dir.path().join("workspace/group/outside.png"), PIXEL).unwrap();
+    std::os::unix::fs::symlink("../outside.png", attachments.join("link.png")).unwrap();
+    let image = |path: &str| Image { path: path.into(), mime: "image/png".into() };
+    let mut with_images = turn(1, "what is on @these?");
+    with_images.images = [
+        "/workspace/group/attachments/dot.png",
+        "/workspace/group/attachments/none.png",
+        "/workspace/group/attachments/no.png",
+        "/workspace/group/attachments/link.png",
+        "/workspace/group/attachments/../outside.png",
+        "/workspace/group/outside.png",
+        "/etc/passwd",
+    ]
+    .map(image)
+    .to_vec();
+    let mut g = Guest::start(dir, &cli, None);
+    g.send(HostRecord::Turn(with_images));
+    assert_eq!(g.answer(), (ids(&[1]), ok()));
+    let asked = last(&log)["messages"].as_array().unwrap().clone();
+    let blocks = asked.iter().flat_map(|m| m["content"].as_array().cloned().unwrap_or_default());
+    let images: Vec<Value> = blocks.filter(|b| b["type"] == "image").collect();
+    assert_eq!(images.len(), 1, "{images:#?}");
+    let source = &images[0]["source"];
+    assert_eq!((&source["type"], &source["media_type"]), (&json!("base64"), &json!("image/png")));
+    assert_eq!(source["data"], data);
+    let text = conversation(&log);
+    assert!(text.contains("what is on @these?"), "{text}");
+    for hidden in
+        ["none.png", "no.png", "link.png", "../outside.png", "group/outside.png", "passwd"]
+    {
+        assert!(text.contains(&format!("{hidden} is not shown: ")), "{hidden}: {text}");
+    }
+    g.turn(2, "and now?");
+    assert_eq!(g.answer(), (ids(&[2]), ok()));
     g.close();
 }

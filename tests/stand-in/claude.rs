@@ -14,6 +14,7 @@
 //!   credential for ten seconds first
 //! * `tool:NAME {json}` calls the MCP server of `--mcp-config` and answers with
 //!   its words
+//! * an image is answered by its type and the length of its base64
 //! * `background:MS` starts a background task, whose end starts a run by itself
 //!
 //! `/compact` asks the PreCompact hook. `STANDIN_START` may be `crash`, `hang` or
@@ -42,6 +43,7 @@ mod words;
 
 use out::{die, uuid, write};
 use run::Run;
+use words::text_of;
 
 const VERSION: &str = "2.1.329-stand-in";
 
@@ -205,7 +207,7 @@ impl Cli {
             }
             Some("user") => {
                 let uuid = line["uuid"].as_str().map_or_else(uuid, str::to_owned);
-                let text = line["message"]["content"].as_str().unwrap_or_default();
+                let text = text_of(&line["message"]["content"]);
                 if !self.seen.insert(uuid.clone()) {
                     self.lifecycle(&uuid, "completed");
                     return None;
@@ -215,12 +217,12 @@ impl Cli {
                 self.lifecycle(&uuid, "queued");
                 match run {
                     Some(run) => {
-                        run.add(uuid, text);
+                        run.add(uuid, &text);
                         None
                     }
                     None => {
                         let mut run = Run::new();
-                        run.add(uuid, text);
+                        run.add(uuid, &text);
                         Some(run)
                     }
                 }

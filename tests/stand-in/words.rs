@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// One word that it obeys.
 pub enum Word {
     Think(Duration),
@@ -30,6 +32,22 @@ pub fn texts(prompt: &str) -> Vec<String> {
         rest = &rest[close + "</message>".len()..];
     }
     if found.is_empty() { vec![prompt.to_owned()] } else { found }
+}
+
+/// The text of a user line's content; each image adds a message of its type and
+/// the length of its base64.
+pub fn text_of(content: &Value) -> String {
+    let Some(blocks) = content.as_array() else {
+        return content.as_str().unwrap_or_default().to_owned();
+    };
+    let one = |block: &Value| match block["source"]["data"].as_str() {
+        Some(data) => {
+            let kind = block["source"]["media_type"].as_str().unwrap_or_default();
+            format!("<message>[{kind} of {}]</message>", data.len())
+        }
+        None => block["text"].as_str().unwrap_or_default().to_owned(),
+    };
+    blocks.iter().map(one).collect()
 }
 
 fn unescape(text: &str) -> String {

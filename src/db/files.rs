@@ -1,0 +1,105 @@
+//! Files that came with a message or go out with one: a JSON list in a column of
+//! the row that they belong to.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use super::ledger::Result;
+use crate::ids::{Folder, TurnId};
+
+/// A file, or the reason why there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Of a message: relative to its group's folder. Of an outbox row: relative to
+    /// the directory that channels exchange files in. Empty if it was not taken.
+    #[serde(default)]
+    pub path: String,
+    /// Media type.
+    #[serde(default)]
+    pub mime: String,
+    /// Bytes.
+    #[serde(default)]
+    pub size: u64,
+    /// What its sender calls it.
+    #[serde(default)]
+    pub name: String,
+    /// Why it was not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What stands in the column.
+pub(super) fn encode(files: &[Attachment]) -> Option<String> {
+    // Strings and numbers: cannot fail to serialise.
+    (!files.is_empty()).then(|| serde_json::to_string(files).unwrap_or_default())
+}
+
+/// What the column says.
+pub(super) fn decode(column: Option<String>) -> Vec<Attachment> {
+    column.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+/// The group that a message's files go to; `None` if it is not served, or if the
+/// message is known already.
+pub fn receiver(c: &Connection, jid: &str, id: &str) -> Result<Option<Folder>> {
+    let known = c
+        .prepare_cached("SELECT 1 FROM messages WHERE chat_jid = ?1 AND id = ?2")?
+        .exists(params![jid, id])?;
+    if known {
+        return Ok(None);
+    }
+    Ok(super::groups::of_chat(c, jid)?.map(|group| group.folder))
+}
+
+/// The files of a turn's messages, in their order.
+pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<Attachment>> {
+    let mut statement = c.prepare_cached(
+        "SELECT attachments FROM messages WHERE turn = ?1 AND attachments IS NOT NULL ORDER BY seq",
+    )?;
+    let columns = statement.query_map([turn.0], |r| r.get(0))?;
+    let columns = columns.collect::<rusqlite::Result<Vec<Option<String>>>>()?;
+    Ok(columns.into_iter().flat_map(decode).collect())
+}
+
+/// Adds files to a row of the outbox that was added in the same step.
+pub fn attach(c: &Connection, turn: TurnId, key: &str, files: &[Attachment]) -> Result<()> {
+    c.prepare_cached(
+        "UPDATE outbox SET attachments = ?3 WHERE turn = ?1 AND key = ?2 AND part = 0",
+    )?
+    .execute(params![turn.0, key, encode(files)])?;
+    Ok(())
+}
+
+/// How many rows with files wait for a chat.
+pub fn waiting(c: &Connection, jid: &str) -> Result<i64> {
+    Ok(c.query_row(
+        "SELECT count(*) FROM outbox WHERE chat_jid = ?1 AND state = 'pending' AND attachments IS NOT NULL",
+        [jid],
+        |r| r.get(0),
+    )?)
+}
+
+/// Whether a row of this turn names this file.
+pub fn is_named(c: &Connection, turn: TurnId, path: &str) -> Result<bool> {
+    Ok(c.query_row(
+        "SELECT 1 FROM outbox, json_each(outbox.attachments) f
+         WHERE turn = ?1 AND f.value ->> 'path' = ?2",
+        params![turn.0, path],
+        |_| Ok(()),
+    )
+    .optional()?
+    .is_some())
+}
+
+/// The paths that the outbox still needs: of rows that wait, and of those that
+/// were sent after `since` (milliseconds).
+pub fn needed(c: &Connection, since: i64) -> Result<BTreeSet<String>> {
+    let mut statement = c.prepare(
+        "SELECT f.value ->> 'path' FROM outbox, json_each(outbox.attachments) f
+         WHERE outbox.attachments IS NOT NULL AND (state = 'pending' OR sent_at > ?1)",
+    )?;
+    let rows = statement.query_map([since], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
