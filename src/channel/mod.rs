@@ -6,6 +6,7 @@
 
 mod files;
 mod inlet;
+mod lines;
 pub mod socket;
 pub mod terminal;
 mod wire;

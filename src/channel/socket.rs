@@ -10,16 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedReadHalf;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lines::{Line, bind, read_line};
 use super::wire::{FromClient, MAX_LINE, ToClient};
 use super::{Channel, Inlet, SendError, wire};
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
-use crate::unix;
 
 /// The prefix of the terminal's addresses: whoever reaches the socket under it is
 /// the owner at the keyboard.
@@ -356,57 +355,4 @@ fn not_stored(client: &Client, jid: &str, id: &str, error: &crate::db::LedgerErr
     let send = ToClient::Send { id: &notice, jid, text: &text, reply_to: None, attachments: &[] };
     let _ = client.lines.try_send(send.line());
     line
-}
-
-/// A socket that nobody answers on is left over from a crash and replaced.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    if path.exists() {
-        match std::os::unix::net::UnixStream::connect(unix::short(path)?.path()) {
-            Ok(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another program listens here",
-                ));
-            }
-            Err(_) => std::fs::remove_file(path)?,
-        }
-    }
-    let listener = UnixListener::bind(unix::short(path)?.path())?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-enum Line {
-    Whole,
-    TooLong,
-    End,
-}
-
-/// Reads a line, never holding more than [`MAX_LINE`] bytes of it.
-async fn read_line(reading: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> io::Result<Line> {
-    line.clear();
-    line.shrink_to(64 * 1024);
-    let read = reading.take(MAX_LINE as u64).read_until(b'\n', line).await?;
-    if read == 0 {
-        return Ok(Line::End);
-    }
-    if line.last() == Some(&b'\n') || read < MAX_LINE {
-        return Ok(Line::Whole);
-    }
-    loop {
-        let buffer = reading.fill_buf().await?;
-        if buffer.is_empty() {
-            return Ok(Line::End);
-        }
-        let end = buffer.iter().position(|&b| b == b'\n');
-        let used = end.map_or(buffer.len(), |at| at + 1);
-        reading.consume(used);
-        if end.is_some() {
-            return Ok(Line::TooLong);
-        }
-    }
 }
