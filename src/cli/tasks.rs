@@ -63,8 +63,8 @@ pub struct Add {
     /// Five fields: minute, hour, day, month, weekday; such as "0 9 * * 1-5".
     #[arg(long, group = "when", value_name = "FIELDS")]
     pub cron: Option<String>,
-    /// Milliseconds from one run to the next.
-    #[arg(long, group = "when", value_name = "MS")]
+    /// From one run to the next: milliseconds, or such as 90m, 2h, 1d.
+    #[arg(long, group = "when", value_name = "TIME")]
     pub every: Option<String>,
     /// Once, at this local time; such as 2026-03-01T09:00:00.
     #[arg(long, group = "when", value_name = "TIME")]

@@ -71,10 +71,10 @@ settings! {
         "an `http://` or `https://` URL without user, query and fragment",
         "Where the model is: any endpoint that speaks the Messages API, one on this machine included.";
     CONTAINER_RUNTIME: Value("auto"), "`auto`, `container`, `docker`, `podman`, `microvm` or `bwrap`",
-        "What isolates the agents. `auto` takes the strongest that works here.";
+        "What isolates the agents. `auto` takes the strongest that works here; this version drives `bwrap` alone.";
     CONTAINER_IMAGE: Value(DEFAULT_IMAGE), "the name of an image",
-        "The image for runtimes that need one: anything with glibc and a shell. The default is built when it is \
-         missing.";
+        "The image for runtimes that need one: anything with glibc and a shell. Not yet in \
+         effect.";
     CONTAINER_TIMEOUT: Value("1800000"), MILLISECONDS,
         "How long one turn may take before it is interrupted.";
     IDLE_TIMEOUT: Value("1800000"), MILLISECONDS,
@@ -92,7 +92,7 @@ settings! {
     NANOCLAW_MODEL: Found("the one that Claude Code chooses"), "a model's name, without spaces",
         "The model for groups that name none.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
-        "What to run when the link to a channel has been down for 5 minutes.";
+        "What to run when the link to a channel has been down for 5 minutes. Not yet in effect.";
     NANOCLAW_UPSTREAM_PROXY: Found("none: connections are direct"), "an `http://` or `https://` URL",
         "The proxy through which this machine reaches the internet. Other proxy variables are not read. It may \
          hold a password and is never shown.", SECRET;

@@ -37,11 +37,13 @@ pub fn failed(reason: &str, next: Next) -> String {
     format!("I could not answer: {reason}. {next}")
 }
 
-/// For a run of a task that failed.
-pub fn run_failed(task: &str, reason: &str) -> String {
+/// For a run of a task that failed. `again`: it has a next time.
+pub fn run_failed(task: &str, reason: &str, again: bool) -> String {
     let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
     let reason = reason.trim().trim_end_matches(['.', '!']);
-    format!("The scheduled task {task} failed: {reason}. It runs again at its next time.")
+    let next =
+        if again { "It runs again at its next time." } else { "It does not run again by itself." };
+    format!("The scheduled task {task} failed: {reason}. {next}")
 }
 
 /// For messages that waited too long to be answered now, as after an upgrade.

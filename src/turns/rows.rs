@@ -54,7 +54,11 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
                 let reason = reason(*why, payload);
                 if db::turns::fail(c, *turn, &reason)? {
                     let text = match db::occurrences::of_turn(c, *turn)? {
-                        Some(run) => notices::run_failed(&run.task, &reason),
+                        Some(run) => {
+                            let task = db::tasks::get(c, &run.task)?;
+                            let again = task.is_some_and(|t| t.status == db::TaskStatus::Active);
+                            notices::run_failed(&run.task, &reason, again)
+                        }
                         None => notices::failed(&reason, next(&reason)),
                     };
                     say(c, Some(*turn), "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
