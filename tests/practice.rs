@@ -63,3 +63,21 @@ fn anything_else_says_what_this_is() {
     assert_eq!(code, 0);
     assert!(out.contains("practice model") && out.contains("ANTHROPIC_API_KEY"), "{out}");
 }
+
+#[test]
+fn the_agent_s_skills_reach_the_cli() {
+    let Some(home) = Home::with_real_cli() else { return };
+    let (code, _, error) = chat(&home, "hello\n");
+    assert_eq!(code, 0, "{error}");
+    let skills = home.path().join("data/sessions/main/.claude/skills");
+    for skill in ["status", "capabilities"] {
+        assert!(skills.join(skill).join("SKILL.md").is_file());
+    }
+    // The CLI lists each skill that it found in the first request of a session.
+    let sessions = home.path().join("data/sessions/main/.claude/projects/-workspace-group");
+    let transcripts: String = std::fs::read_dir(sessions)
+        .unwrap()
+        .map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap_or_default())
+        .collect();
+    assert!(transcripts.contains("Say how this assistant is doing"), "no skill in the transcript");
+}

@@ -88,3 +88,38 @@ fn internal_thoughts_leave_by_no_way() {
     });
     assert!(client.heard(|h| h.sends.iter().all(|s| s.2 == "plain" || !s.2.starts_with("only"))));
 }
+
+/// A fact is found by a word of it, however much was said since and in whatever
+/// conversation.
+#[test]
+fn twenty_facts_are_found_in_a_new_conversation() {
+    let (home, daemon, client) = two_groups();
+    let facts: Vec<(String, String)> = (0..20)
+        .map(|n| (format!("animal{n:02}"), format!("house number {}", 100 + 7 * n)))
+        .collect();
+    for (n, (animal, house)) in facts.iter().enumerate() {
+        client.message("t:1", &format!("f{n}"), &format!("silent the {animal} lives at {house}"));
+        client.acked(&format!("f{n}"));
+    }
+    for n in 0..300 {
+        client.message("t:1", &format!("n{n}"), &format!("silent chatter number {n}"));
+    }
+    client.wait("all to be answered", |h| {
+        h.lines.iter().filter(|l| l["type"] == "status" && l["state"] == "answered").count() >= 320
+    });
+    drop(client);
+    assert_eq!(daemon.stop(), 0);
+    let sessions = rusqlite::Connection::open(home.path().join("store/messages.db")).unwrap();
+    sessions.execute("DELETE FROM sessions", []).unwrap();
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    for (n, (animal, house)) in facts.iter().enumerate() {
+        let id = format!("q{n}");
+        client.message("t:1", &id, &format!(r#"tool:read_history {{"query":"{animal} lives"}}"#));
+        client.wait("an answer", |h| {
+            h.lines.iter().any(|l| l["type"] == "status" && l["id"] == id.as_str())
+        });
+        let found = client.heard(|h| h.sends.last().unwrap().2.clone());
+        assert!(found.contains(house.as_str()), "{animal}: {found}");
+    }
+}

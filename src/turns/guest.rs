@@ -19,6 +19,7 @@ use crate::outbox::Outbox;
 use crate::proxy::{Credential, Egress, Proxy, Serving, Tenant};
 use crate::tree::{Tree, TreeError};
 
+use super::memory;
 use super::slots::Slots;
 use super::state::Rules;
 
@@ -115,7 +116,7 @@ impl Guest {
         ] {
             std::fs::create_dir_all(path).map_err(|source| io(path, source))?;
         }
-        seed_memory(config, group)?;
+        memory::seed(config, group)?;
         let token = super::dispatch::random_hex()?;
         let credential = match config.credential {
             Some(Credential::OAuth(_)) => "CLAUDE_CODE_OAUTH_TOKEN",
@@ -271,30 +272,6 @@ fn mounts(host: &Host, group: &Group, id: Incarnation) -> Vec<Mount> {
     .into_iter()
     .map(|(host, guest, writable)| Mount { host, guest: guest.into(), writable })
     .collect()
-}
-
-/// Gives a group, and what all groups share, a starting memory, unless it has one.
-fn seed_memory(config: &Config, group: &Group) -> Result<(), GuestError> {
-    let name = |text: &str| text.replace("Andy", &config.assistant_name);
-    let own = if group.is_main {
-        name(include_str!("../../groups/main/CLAUDE.md"))
-    } else {
-        format!(
-            "# {}\n\nWhat this group wants remembered. Long notes go into files of their own, named here.\n",
-            group.name
-        )
-    };
-    seed(&config.groups().join(group.folder.as_str()), &own)?;
-    seed(&config.groups().join("global"), &name(include_str!("../../groups/global/CLAUDE.md")))
-}
-
-fn seed(directory: &std::path::Path, memory: &str) -> Result<(), GuestError> {
-    let tree = Tree::open(directory)?;
-    match tree.open_file("CLAUDE.md") {
-        Err(TreeError::Missing(_)) => Ok(tree.write_new("CLAUDE.md", memory.as_bytes())?),
-        // Whatever else stands there is the group's own affair.
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn own(path: &std::path::Path, uid: u32, gid: u32) -> Result<(), GuestError> {

@@ -12,6 +12,7 @@ mod give;
 pub mod guest;
 pub mod legacy;
 mod mail;
+mod memory;
 pub mod rows;
 pub mod slots;
 pub mod state;
