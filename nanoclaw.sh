@@ -343,6 +343,7 @@ run_tests() {
   run 'format' cargo fmt --check
   run 'clippy' cargo clippy --locked --all-targets -- -D warnings
   run 'licences, bans, sources' deny
+  run 'conformance with 1.x' bash tests/conformance.sh
   run 'tests' cargo test --locked
   run 'release build' build
   run 'newcomer' newcomer

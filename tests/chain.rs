@@ -50,9 +50,12 @@ fn fifty_groups_share_five_places_and_none_waits_for_an_idle_limit() {
     for n in 0..50 {
         client.message(&format!("t:{n}"), "m", &format!("for {n}."));
     }
+    let mut most = 0;
     for n in 0..50 {
         client.answer(&format!("t:{n}"), &format!("for {n}."));
+        most = most.max(home.containers());
     }
+    assert!((1..=5).contains(&most), "{most} containers at once");
 }
 
 #[test]

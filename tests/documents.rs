@@ -1,8 +1,9 @@
-//! What the documents name exists.
+//! What the documents and the skills name exists.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -81,6 +82,59 @@ fn paths_in_the_guides_exist() {
                 .any(|d| path.starts_with(d));
             if ours && !name.contains(['*', '<', 'N']) {
                 assert!(root().join(path).exists(), "{document} names {path}");
+            }
+        }
+    }
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(root()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether a line of a program's help begins with this subcommand.
+fn lists(help: &str, subcommand: &str) -> bool {
+    help.lines().any(|line| line.trim_start().split([' ', ',']).next() == Some(subcommand))
+}
+
+#[test]
+fn the_skills_name_what_exists() {
+    let program = output(env!("CARGO_BIN_EXE_nanoclaw"), &["--help"]);
+    let script = output("bash", &["nanoclaw.sh", "--help"]);
+    assert!(lists(&program, "status") && lists(&script, "install"), "{program}{script}");
+    let mut skills = Vec::new();
+    files_below(&root().join("skills"), "md", &mut skills);
+    assert!(skills.len() >= 3, "{skills:?}");
+    for file in skills {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let file = file.display();
+        let head =
+            text.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n")).unwrap().0;
+        for field in ["name: ", "description: "] {
+            assert!(head.lines().any(|line| line.starts_with(field)), "{file} has no {field}");
+        }
+        assert!(text.lines().count() < 500, "{file} is too long");
+        let blocks = text.lines().filter(|line| line.starts_with("    "));
+        for code in quoted(&text).chain(blocks) {
+            let words: Vec<&str> = code.split_whitespace().collect();
+            for (n, word) in words.iter().enumerate() {
+                let path = word.trim_end_matches([',', ';', '.', ':']);
+                let ours = ["src/", "tests/", "docs/", "migrations/", "groups/", "skills/"]
+                    .iter()
+                    .any(|directory| path.starts_with(directory));
+                if ours && !path.contains(['<', '*']) {
+                    assert!(root().join(path).exists(), "{file} names {path}");
+                }
+                let named = words.get(n + 1).filter(|w| w.chars().all(|c| c.is_ascii_lowercase()));
+                let Some(subcommand) = named else { continue };
+                let known = match word.rsplit('/').next() {
+                    Some("nanoclaw") => lists(&program, subcommand),
+                    Some("nanoclaw.sh") => {
+                        lists(&program, subcommand) || lists(&script, subcommand)
+                    }
+                    _ => true,
+                };
+                assert!(known, "{file} names the subcommand {subcommand} of {word}");
             }
         }
     }

@@ -178,18 +178,35 @@ fn each_has_its_own_tasks_and_main_all() {
     let id = add(&home, &["family", "hello", "--cron", "0 9 * * 1-5"]);
     client.message("t:2", "a", "tool:list_tasks {}");
     assert!(!client.answer("t:2", "tasks").contains(&id));
-    client.message("t:2", "b", &format!(r#"tool:cancel_task {{"task_id":"{id}"}}"#));
-    client.answer("t:2", "there is no task");
+    for tool in ["cancel_task", "pause_task", "resume_task", "update_task"] {
+        client.message("t:2", tool, &format!(r#"tool:{tool} {{"task_id":"{id}"}}"#));
+        client.wait(tool, |h| h.lines.iter().any(|l| l["type"] == "status" && l["id"] == tool));
+        let said = client.heard(|h| h.sends.last().unwrap().2.clone());
+        assert!(said.contains("there is no task"), "{tool}: {said}");
+    }
     let other = json!({"prompt": "p", "schedule_type": "cron", "schedule_value": "0 9 * * *", "target_group_jid": "t:1"});
     client.message("t:2", "c", &format!("tool:schedule_task {other}"));
     client.answer("t:2", "only main may");
     client.message("t:1", "d", &format!(r#"tool:pause_task {{"task_id":"{id}"}}"#));
     client.answer("t:1", "paused");
+    assert_eq!(tasks(&home)[0]["status"], "paused");
+    client.message("t:1", "d2", &format!(r#"tool:resume_task {{"task_id":"{id}"}}"#));
+    client.answer("t:1", "resumed");
     let terminal = Client::connect(&home, "terminal:");
+    terminal.message("terminal:main", "p", &format!(r#"tool:pause_task {{"task_id":"{id}"}}"#));
+    terminal.answer("terminal:main", "paused");
     terminal.message("terminal:main", "e", &format!(r#"tool:resume_task {{"task_id":"{id}"}}"#));
     assert!(terminal.answer("terminal:main", "resumed").contains("09:00"));
     terminal.message("terminal:main", "f", &format!(r#"tool:cancel_task {{"task_id":"{id}"}}"#));
     terminal.answer("terminal:main", "cancelled");
+    let call = json!({"prompt": "for work", "schedule_type": "cron", "schedule_value": "0 9 * * *", "target_group_jid": "t:2"});
+    terminal.message("terminal:main", "g", &format!("tool:schedule_task {call}"));
+    terminal.answer("terminal:main", "scheduled");
+    let theirs = tasks(&home);
+    assert_eq!((theirs.len(), theirs[0]["group_folder"].as_str()), (1, Some("work")));
+    let id = theirs[0]["id"].as_str().unwrap().to_owned();
+    client.message("t:2", "own", &format!(r#"tool:cancel_task {{"task_id":"{id}"}}"#));
+    client.answer("t:2", "cancelled");
     assert_eq!(tasks(&home), [] as [Value; 0]);
 }
 
@@ -237,6 +254,15 @@ fn main_registers_a_group_from_its_chat_and_no_one_else_does() {
     let terminal = Client::connect(&home, "terminal:");
     terminal.message("terminal:main", "b", &format!("tool:register_group {call}"));
     terminal.answer("terminal:main", "registered");
+    let listed: Vec<Value> =
+        serde_json::from_str(&home.run(&["groups", "list", "--json"]).1).unwrap();
+    let chess = listed.iter().find(|g| g["group"]["folder"] == "chess").unwrap();
+    assert_eq!(
+        (&chess["group"]["name"], &chess["group"]["trigger"]),
+        (&json!("Chess"), &json!("@Andy"))
+    );
+    terminal.message("terminal:main", "bad", r#"tool:register_group {"jid": "t:7"}"#);
+    terminal.answer("terminal:main", "the arguments do not fit");
     client.message("t:7", "y", "hello chess");
     client.answer("t:7", "hello chess");
     terminal.message("terminal:main", "c", &format!("tool:register_group {call}"));

@@ -165,6 +165,16 @@ impl Home {
         serde_json::from_value(status["messages"].clone()).unwrap()
     }
 
+    /// Containers of this installation that live now.
+    pub fn containers(&self) -> usize {
+        let labels = self.guests().into_iter().filter_map(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).into_owned();
+            Some(line.split('\0').find(|a| a.starts_with("nanoclaw-"))?.to_owned())
+        });
+        labels.collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     /// Pids of processes that belong to this installation's containers.
     pub fn guests(&self) -> Vec<u32> {
         let Ok(c) = rusqlite::Connection::open(self.path().join("store/messages.db")) else {
