@@ -229,3 +229,26 @@ fn a_sandbox_program_that_cannot_be_run_is_told() {
     mode(0o755);
     answered(&client, "c");
 }
+
+#[test]
+fn a_deadline_is_kept_while_messages_keep_coming() {
+    let mut home = Home::new();
+    home.set("CONTAINER_TIMEOUT", "3000");
+    home.add_group("family", "t:1");
+    let (code, _, error) = home.run(&["groups", "set", "family", "--requires-trigger", "true"]);
+    assert_eq!(code, 0, "{error}");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "hangs", "@Andy deaf");
+    client.acked("hangs");
+    let told = || client.heard(|h| h.sends.iter().any(|s| s.2.contains("longer than a turn may")));
+    // Each of these wakes the group's actor more often than it looks by itself.
+    for n in 0..300 {
+        if told() {
+            return;
+        }
+        client.message("t:1", &format!("m{n}"), "@Andy and this");
+        support::pause(std::time::Duration::from_millis(200));
+    }
+    panic!("the deadline was put off for a minute");
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::guest::{self, Guest, Host};
 use super::rows::{self, Ended, Payload};
@@ -79,16 +80,22 @@ impl Actor {
             last_error: None,
         };
         actor.handle(Event::Tick).await;
+        // Kept through whatever else arrives, or a stream of messages would put every
+        // deadline off.
+        let mut tick = Instant::now() + SAFETY_NET;
         while !actor.is_drained() {
-            let rest = actor.state.incarnation().is_some() || !actor.state.turns.is_empty();
-            let pause = actor.pause();
+            let rest = actor.state.guest != state::Guest::Absent || !actor.state.turns.is_empty();
+            let at = tick.min(Instant::now() + actor.pause());
             let message = tokio::select! {
                 message = inbox.recv() => message,
                 ended = exited(&mut actor.guest) => {
                     actor.note_exit(&ended);
                     Some(Message::Event(Event::Exited))
                 }
-                () = tokio::time::sleep(pause), if rest => Some(Message::Event(Event::Tick)),
+                () = tokio::time::sleep_until(at), if rest => {
+                    tick = Instant::now() + SAFETY_NET;
+                    Some(Message::Event(Event::Tick))
+                }
             };
             match message {
                 None => return,
