@@ -294,7 +294,7 @@ impl Actor {
             }
             Effect::Bury => self.bury().await,
             Effect::Clean(id) => {
-                self.clean(*id);
+                self.clean(*id).await;
                 None
             }
             // Rows, which are committed already.

@@ -4,7 +4,7 @@
 use tokio::time::sleep;
 
 use super::actor::{Actor, Message, SAFETY_NET};
-use super::guest::{self, Guest};
+use super::guest::{self, Guest, GuestError};
 use super::legacy;
 use super::state::Event;
 use crate::db::{self, Attachment, Claim, Claimed, now_ms};
@@ -44,9 +44,15 @@ impl Actor {
                 return None;
             }
         };
-        let prepared = legacy::extras(&self.host, &group, &past, &configured)
-            .and_then(|extras| Guest::prepare(&self.host, &group, id, session, extras));
-        if past.ipc {
+        // A folder of many files takes its time, which is not the other groups'.
+        let (host, reads) = (self.host.clone(), past.ipc);
+        let prepared = tokio::task::spawn_blocking(move || {
+            let extras = legacy::extras(&host, &group, &past, &configured)?;
+            Guest::prepare(&host, &group, id, session, extras)
+        });
+        let prepared =
+            prepared.await.unwrap_or_else(|error| Err(GuestError::Died(error.to_string())));
+        if reads {
             self.read_legacy(None).await;
         }
         match prepared {
@@ -178,7 +184,7 @@ impl Actor {
     }
 
     /// Keeps what will be told in the chat; where things lie is not the chat's affair.
-    fn cannot_start(&mut self, error: &guest::GuestError) {
+    fn cannot_start(&mut self, error: &GuestError) {
         tracing::error!(group = %self.folder, %error, "the container cannot start");
         let home = self.host.config.home.display().to_string();
         let error = error.to_string().replace(&home, "...");

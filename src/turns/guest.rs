@@ -62,6 +62,9 @@ pub enum GuestError {
         /// Why.
         source: std::io::Error,
     },
+    /// The thread that prepared it ended.
+    #[error("its preparation failed: {0}")]
+    Died(String),
     /// The CLI is not where it should be.
     #[error("Claude Code is missing: there is no {0}; `./nanoclaw.sh install` fetches it")]
     NoCli(PathBuf),

@@ -226,11 +226,13 @@ impl Actor {
         true
     }
 
-    pub(super) fn clean(&mut self, id: Incarnation) {
+    pub(super) async fn clean(&mut self, id: Incarnation) {
         self.host.watch.remove(&self.host.config.ipc(&self.folder, id));
         self.guest = None;
         self.crash = false;
-        if let Err(error) = guest::remove(&self.host.config, &self.folder, id) {
+        let (host, folder) = (self.host.clone(), self.folder.clone());
+        let removed = tokio::task::spawn_blocking(move || guest::remove(&host.config, &folder, id));
+        if let Ok(Err(error)) = removed.await {
             tracing::warn!(group = %self.folder, %error, "cannot remove the guest's directory");
         }
     }
