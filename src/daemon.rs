@@ -313,7 +313,15 @@ impl Lock {
             .create(true)
             .truncate(false)
             .open(path)?;
-        if file.try_lock().is_err() {
+        // A command that asks who holds the lock holds it itself for an instant.
+        let mut tries = 0;
+        while file.try_lock().is_err() {
+            tries += 1;
+            if tries < 10 {
+                #[expect(clippy::disallowed_methods, reason = "nothing else runs yet")]
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
             let holder = Lock::holder(path).unwrap_or_else(|| "another process".into());
             bail!("a daemon serves {} already: {holder}", directory.display());
         }

@@ -8,8 +8,6 @@ use super::ledger::Result;
 pub const INSTALL: &str = "install";
 /// What the last probe of the runtime found: JSON.
 pub const RUNTIME: &str = "runtime";
-/// What the last start said about the model: JSON.
-pub const MODEL: &str = "model";
 /// What the upgrade of a 1.x database did: JSON.
 pub const UPGRADE: &str = "upgrade";
 
