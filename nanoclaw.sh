@@ -341,10 +341,10 @@ run_tests() {
   esac
   cd "$root"
   run 'format' cargo fmt --check
-  run 'clippy' cargo clippy --locked --all-targets -- -D warnings
+  run 'clippy' cargo clippy --locked --all-targets --features test-server -- -D warnings
   run 'licences, bans, sources' deny
   run 'conformance with 1.x' bash tests/conformance.sh
-  run 'tests' cargo test --locked
+  run 'tests' cargo test --locked --features test-server
   run 'release build' build
   run 'newcomer' newcomer
   run 'ratchet' ratchet
