@@ -3,7 +3,8 @@
 
 mod support;
 
-use support::{Client, Home};
+use serde_json::json;
+use support::{Client, Home, message};
 
 #[test]
 fn a_message_is_answered_and_explained() {
@@ -68,4 +69,46 @@ fn two_messages_with_one_timestamp_are_both_answered() {
     client.answer("t:1", "first");
     client.message("t:1", "b", "second");
     client.answer("t:1", "second");
+}
+
+/// What the CLI was given in a group, as it keeps it.
+fn heard_by_the_cli(home: &Home, folder: &str) -> String {
+    let projects = home.path().join(format!("data/sessions/{folder}/.claude/projects"));
+    let transcripts = std::fs::read_dir(projects).unwrap().flatten().flat_map(|d| {
+        std::fs::read_dir(d.path()).unwrap().flatten().map(|f| f.path()).collect::<Vec<_>>()
+    });
+    let lines = transcripts.map(|t| std::fs::read_to_string(t).unwrap()).collect::<String>();
+    let texts = lines.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        support::text_of(&line["message"]["content"])
+    });
+    texts.collect()
+}
+
+#[test]
+fn a_message_reaches_the_agent_with_its_sender_and_what_it_answers() {
+    let home = Home::new();
+    let (code, _, error) = home.run(&["groups", "add", "family", "--jid", "t:1"]);
+    assert_eq!(code, 0, "{error}");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    let mut plain = message("t:1", "a", "the bins <go> out");
+    plain["sender_name"] = json!("Ann \"A\"");
+    client.write(&plain);
+    let mut reply = message("t:1", "b", "@Andy when?");
+    reply["sender_name"] = json!("Bob");
+    reply["reply_to"] = json!({"id": "a", "sender_name": "Ann", "text": "the bins & more"});
+    client.write(&reply);
+    client.answer("t:1", "when?");
+    let prompt = heard_by_the_cli(&home, "family");
+    let (first, second) = prompt.split_once("Bob").unwrap();
+    assert!(
+        first.contains("sender=\"Ann &quot;A&quot;\"")
+            && first.contains(">the bins &lt;go&gt; out</message>"),
+        "{first}"
+    );
+    assert!(!first.contains("reply_to") && !first.contains("quoted_message"), "{first}");
+    assert!(second.contains("reply_to=\"a\""), "{second}");
+    let quoted = "<quoted_message from=\"Ann\">the bins &amp; more</quoted_message>";
+    assert!(second.contains(quoted) && second.contains("@Andy when?</message>"), "{second}");
 }

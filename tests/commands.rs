@@ -81,3 +81,48 @@ fn a_trigger_group_hears_everything_and_answers_when_called() {
     let (_, out, _) = home.run(&["explain", "a"]);
     assert!(out.contains("context"), "{out}");
 }
+
+#[test]
+fn memories_begin_with_the_assistant_s_name_whatever_it_is() {
+    let mut home = Home::new();
+    let name = r"B.*$1\x";
+    home.set("ASSISTANT_NAME", name);
+    home.add_group("family", "t:1");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "a", "hello");
+    client.answer("t:1", "hello");
+    let terminal = Client::connect(&home, "terminal:");
+    terminal.message("terminal:main", "b", "hello main");
+    terminal.answer("terminal:main", "hello main");
+    let memory = |folder: &str| {
+        std::fs::read_to_string(home.path().join("groups").join(folder).join("CLAUDE.md")).unwrap()
+    };
+    let main = memory("main");
+    assert!(main.starts_with(&format!("# {name}\n\nYou are {name}, ")), "{main}");
+    assert!(main.contains("This is the main group") && main.contains("`register_group`"));
+    for folder in ["main", "global", "family"] {
+        assert!(!memory(folder).contains("Andy"), "{folder}");
+    }
+    assert!(!memory("family").contains("register_group"), "a group's is not main's");
+}
+
+#[test]
+fn a_memory_that_somebody_edited_is_never_overwritten() {
+    let home = Home::new();
+    home.add_group("family", "t:1");
+    let own = home.path().join("groups/family/CLAUDE.md");
+    std::fs::write(&own, "mine").unwrap();
+    let ask = |id: &str| {
+        let daemon = home.start();
+        let client = Client::connect(&home, "t:");
+        client.message("t:1", id, &format!("hello {id}"));
+        client.answer("t:1", id);
+        assert_eq!(daemon.stop(), 0);
+    };
+    ask("m1");
+    assert_eq!(home.run(&["groups", "remove", "family"]).0, 0);
+    home.add_group("family", "t:1");
+    ask("m2");
+    assert_eq!(std::fs::read_to_string(&own).unwrap(), "mine");
+}

@@ -3,7 +3,7 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Client, Home, message};
 
 fn two_groups() -> (Home, support::Daemon, Client) {
@@ -25,6 +25,14 @@ fn a_group_writes_to_its_own_chat_and_to_no_other() {
     client.message("t:1", "b", r#"tool:send_message {"text":"spam","chat":"t:2"}"#);
     let refused = client.answer("t:1", "only main");
     assert!(refused.contains("may write to the chats of other groups"), "{refused}");
+    client.message("t:1", "c", r#"tool:send_message {"text":"spam","chat":"t:77"}"#);
+    client.answer("t:1", "no chat \"t:77\" is known");
+    client.message("t:77", "d", "I belong to no group");
+    client.acked("d");
+    client.message("t:1", "e", r#"tool:send_message {"text":"spam","chat":"t:77"}"#);
+    client.wait("a second refusal", |h| {
+        h.sends.iter().filter(|s| s.2.contains("only main")).count() == 2
+    });
     assert!(client.heard(|h| h.sends.iter().all(|(jid, ..)| jid == "t:1")));
 }
 
@@ -61,6 +69,49 @@ fn history_is_the_group_s_own_and_searchable() {
     client.message("t:2", "d", r#"tool:read_history {"query":"boiler code is"}"#);
     let found = client.answer("t:2", "\"messages\"");
     assert!(!found.contains("4711"), "{found}");
+}
+
+/// What main sees of chats that belong to no group, in its order: (chat, name).
+fn unregistered(terminal: &Client, id: &str) -> Vec<(String, String)> {
+    terminal.message("terminal:main", id, "tool:list_groups {}");
+    terminal.wait("an end", |h| h.lines.iter().any(|l| l["type"] == "status" && l["id"] == id));
+    let said = terminal.heard(|h| h.sends.last().unwrap().2.clone());
+    let listed: Value = serde_json::from_str(said.strip_prefix("tool: ").unwrap()).unwrap();
+    let chats = listed["unregistered_chats"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    chats.iter().map(|chat| (text(&chat["chat"]), text(&chat["name"]))).collect()
+}
+
+#[test]
+fn main_lists_chats_by_their_latest_name_and_activity() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let terminal = Client::connect(&home, "terminal:");
+    assert_eq!(unregistered(&terminal, "ro-08"), []);
+    let client = Client::connect(&home, "t:");
+    let said = |jid: &str, id: &str, time: &str| {
+        let mut line = message(jid, id, "hi");
+        line["timestamp"] = json!(time);
+        client.write(&line);
+        client.acked(id);
+    };
+    said("t:new", "a", "2026-01-03T00:00:00.000Z");
+    said("t:old", "b", "2026-01-01T00:00:00.000Z");
+    said("t:mid", "c", "2026-01-02T00:00:00.000Z");
+    // What 1.x keeps among the chats to know when it asked for their names.
+    let c = rusqlite::Connection::open(home.path().join("store/messages.db")).unwrap();
+    c.execute("INSERT INTO chats (jid, name, last_message_time) VALUES ('__group_sync__', '', '2027-01-01T00:00:00.000Z')", [])
+        .unwrap();
+    let pair = |jid: &str, name: &str| (jid.to_owned(), name.to_owned());
+    let nameless = [pair("t:new", "t:new"), pair("t:mid", "t:mid"), pair("t:old", "t:old")];
+    assert_eq!(unregistered(&terminal, "db-18"), nameless);
+    for name in ["First", "Second"] {
+        client.write(&json!({"type": "chat", "jid": "t:mid", "name": name, "is_group": true}));
+    }
+    // Older than what is known of the chat.
+    said("t:new", "d", "2025-12-01T00:00:00.000Z");
+    let named = [pair("t:new", "t:new"), pair("t:mid", "Second"), pair("t:old", "t:old")];
+    assert_eq!(unregistered(&terminal, "db-20"), named);
 }
 
 #[test]

@@ -392,6 +392,14 @@ pub fn message(jid: &str, id: &str, content: &str) -> Value {
         "content": content, "timestamp": "2026-01-01T00:00:00.001Z", "is_group": true, "from_me": false})
 }
 
+/// The text of a line of a transcript, whichever form its content has.
+pub fn text_of(content: &Value) -> String {
+    match content.as_array() {
+        Some(blocks) => blocks.iter().filter_map(|b| b["text"].as_str()).collect(),
+        None => content.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
 /// Polls until `done`, or fails after 60 s saying what was waited for.
 pub fn eventually(what: &str, done: impl Fn() -> bool) {
     let began = Instant::now();

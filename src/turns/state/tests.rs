@@ -70,6 +70,15 @@ fn a_follow_up_is_claimed_at_once_while_the_first_turn_runs() {
 }
 
 #[test]
+fn gq_03_a_task_that_waits_goes_before_messages_that_wait() {
+    let task = OpenTurn { kind: TurnKind::Task, incarnation: None, deadline: None, ..open(1) };
+    let waiting = State { work: true, ..state(Guest::Waiting { since: 0 }, &[task]) };
+    let (s, _) = step(&RULES, &waiting, &Event::Slot, 0);
+    let (_, effects) = step(&RULES, &s, &Event::Opened(ID), 0);
+    assert_eq!(effects, [Effect::Give(TurnId(1)), Effect::Claim, Effect::Spawn]);
+}
+
+#[test]
 fn one_result_may_end_several_turns_and_names_none_twice() {
     let (s, effects) =
         step(&RULES, &live(&[open(1), open(2)]), &Event::Done(vec![TurnId(2), TurnId(1)]), 5);
