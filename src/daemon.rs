@@ -181,14 +181,11 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
                 None => {
                     // A 1.x group of that name may be one that must not administer.
                     let taken = groups.iter().any(|g| g.folder == main);
+                    let folder = if taken { other } else { main };
                     let group = Group {
-                        folder: if taken { other } else { main },
-                        name,
                         is_main: true,
-                        trigger: String::new(),
                         requires_trigger: false,
-                        egress: "web".into(),
-                        model: None,
+                        ..Group::new(folder, name)
                     };
                     db::groups::add(c, &NewGroup { group, chats: vec![terminal] })?;
                     groups = db::groups::all(c)?;

@@ -298,15 +298,8 @@ mod tests {
         drop(Ledger::open(&path).unwrap());
         let c = Ledger::look(&path).unwrap().unwrap();
         let folder = Folder::parse("family").unwrap();
-        let group = Group {
-            folder: folder.clone(),
-            name: "Family".into(),
-            is_main: false,
-            trigger: String::new(),
-            requires_trigger: false,
-            egress: "web".into(),
-            model: None,
-        };
+        let group =
+            Group { requires_trigger: false, ..Group::new(folder.clone(), "Family".into()) };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {
             let origin =

@@ -9,6 +9,8 @@ mod inlet;
 mod lines;
 pub mod socket;
 pub mod terminal;
+#[cfg(feature = "whatsapp")]
+pub mod whatsapp;
 mod wire;
 
 use crate::container::Boxed;

@@ -251,7 +251,7 @@ impl Message {
             reply_to: self.reply_to.map(|q| (q.id, q.sender_name, q.text)),
             edit_of: self.edit_of,
             deleted: self.deleted,
-            attachments: Vec::new(),
+            ..Incoming::default()
         })
     }
 }

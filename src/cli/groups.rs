@@ -58,14 +58,12 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
 
 async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     let folder = Folder::parse(&add.folder)?;
+    let name = add.name.clone().unwrap_or_else(|| folder.to_string());
     let group = Group {
-        name: add.name.clone().unwrap_or_else(|| folder.to_string()),
-        folder,
-        is_main: false,
         trigger: add.trigger.clone().unwrap_or_default(),
         requires_trigger: !add.no_trigger,
         egress: add.egress.clone(),
-        model: None,
+        ..Group::new(folder, name)
     };
     let new = NewGroup { group: group.clone(), chats: add.jid.clone() };
     let ledger = Ledger::open(&config.ledger())?;

@@ -39,6 +39,15 @@ pub struct Incoming {
     pub deleted: bool,
     /// Its files, which lie in the group's folder already.
     pub attachments: Vec<Attachment>,
+    /// The id of the message that this one, an emoji, is a reaction to.
+    pub reacts_to: Option<String>,
+    /// The addresses that it mentions; in the text they stand as `@` and what comes
+    /// before their `@`.
+    pub mentions: Vec<String>,
+    /// Whether it mentions the assistant's own number.
+    pub calls_assistant: bool,
+    /// Addresses that are known by this message to be one person's: (LID, phone number).
+    pub aliases: Vec<(String, String)>,
 }
 
 /// A message's state, as `messages.state`.

@@ -16,7 +16,9 @@ pub mod migrate;
 pub mod occurrences;
 pub mod outbox;
 pub mod past;
+pub mod people;
 pub mod requests;
+pub mod rooms;
 pub mod sessions;
 pub mod settings;
 pub mod tasks;
@@ -24,7 +26,7 @@ pub mod turns;
 
 pub use claim::{Claim, claim};
 pub use files::Attachment;
-pub use groups::{Chat, Group, NewGroup};
+pub use groups::{Chat, Closed, Group, NewGroup, Speakers};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
@@ -32,6 +34,7 @@ pub use migrate::{Origin, SCHEMA_VERSION};
 pub use occurrences::{Begun, DueTask, Occurrence, Run};
 pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
+pub use rooms::{Member, Room};
 pub use tasks::{Change, NewTask, Task, TaskStatus};
 pub use turns::{Claimed, OpenTurn, Tokens, TurnRow};
 

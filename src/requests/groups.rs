@@ -41,13 +41,9 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         )));
     }
     let group = Group {
-        folder,
-        name: call.name,
-        is_main: false,
         trigger: call.trigger.unwrap_or_default(),
         requires_trigger: call.requires_trigger.unwrap_or(false),
-        egress: "web".into(),
-        model: None,
+        ..Group::new(folder, call.name)
     };
     db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![call.jid.clone()] })?;
     Ok(Ok(

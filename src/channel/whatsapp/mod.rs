@@ -1,0 +1,3 @@
+//! WhatsApp, in process.
+
+pub mod inbound;
