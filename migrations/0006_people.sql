@@ -27,4 +27,5 @@ ALTER TABLE chats ADD COLUMN closed TEXT CHECK (closed IN ('removed', 'admins_on
 -- Who may wake the agent besides the owner, and whether what others say is kept.
 ALTER TABLE groups ADD COLUMN speakers TEXT NOT NULL DEFAULT 'everybody'
     CHECK (speakers IN ('everybody', 'known', 'owner'));
+CREATE INDEX outbox_sent ON outbox(sent_at) WHERE sent_at IS NOT NULL;
 ALTER TABLE groups ADD COLUMN keeps_context INTEGER NOT NULL DEFAULT 1;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::channel::pacing::Limits;
 use crate::ids::{Folder, Incarnation};
 use crate::proxy::{Credential, Secret};
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub claude: PathBuf,
     /// The model for groups that name none.
     pub model: Option<String>,
+    /// How fast messages go out on WhatsApp; none: as they come.
+    pub pace: Option<Limits>,
     /// The shell command for a link that stays down.
     pub alert: Option<String>,
     /// An `http://` or `https://` URL, checked; it may hold a password.
@@ -248,6 +251,7 @@ impl Config {
                     .join(format!("nanoclaw/claude-{}/claude", cli::pinned_version())),
             },
             model: values.optional(&NANOCLAW_MODEL, one_word)?,
+            pace: values.required(&NANOCLAW_WHATSAPP_PACE, pace)?,
             alert: values.optional(&NANOCLAW_ALERT, one_line)?,
             upstream_proxy: values.optional(&NANOCLAW_UPSTREAM_PROXY, |text| {
                 http_url(text).map(|_| Secret::new(text))
@@ -301,6 +305,16 @@ impl Config {
 /// One container for each GiB: a working CLI takes 200 MB, its tools the rest.
 fn containers_for(memory: Option<u64>) -> usize {
     memory.map_or(5, |bytes| (bytes >> 30).clamp(1, 16) as usize)
+}
+
+/// `Some(None)` for `off`.
+fn pace(text: &str) -> Option<Option<Limits>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let (in_chat, in_all) = text.trim().split_once(' ')?;
+    let limits = Limits { in_chat: in_chat.parse().ok()?, in_all: in_all.trim().parse().ok()? };
+    Some(Some(limits))
 }
 
 fn one_line(text: &str) -> Option<String> {

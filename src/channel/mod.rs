@@ -8,6 +8,7 @@ mod files;
 mod identify;
 mod inlet;
 mod lines;
+pub mod pacing;
 pub mod socket;
 pub mod terminal;
 #[cfg(feature = "whatsapp")]
@@ -35,6 +36,17 @@ pub enum SendError {
     Never(String),
 }
 
+/// Whether a row of the outbox goes now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// It goes.
+    Now,
+    /// Not before this time (milliseconds), and why. It costs no attempt.
+    At(i64, String),
+    /// Never, and why.
+    Never(String),
+}
+
 /// A way to reach people.
 pub trait Channel: Send + Sync {
     /// Its name, as in `chats.channel`.
@@ -46,6 +58,11 @@ pub trait Channel: Send + Sync {
     /// Sends a row of the outbox under the id that the row carries. Returns when
     /// the network took it.
     fn send<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, Result<(), SendError>>;
+
+    /// Whether a row may go now. Asked before each attempt.
+    fn pace<'a>(&'a self, _: &'a OutboxRow) -> Boxed<'a, crate::db::Result<Pace>> {
+        Box::pin(std::future::ready(Ok(Pace::Now)))
+    }
 
     /// Shows or hides that the assistant is at work.
     fn typing(&self, jid: &str, on: bool);

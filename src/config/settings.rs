@@ -91,6 +91,10 @@ settings! {
         "The Claude Code program. `nanoclaw.sh` fetches the one that belongs to this source.";
     NANOCLAW_MODEL: Found("the one that Claude Code chooses"), "a model's name, without spaces",
         "The model for groups that name none.";
+    NANOCLAW_WHATSAPP_PACE: Value("20 300"),
+        "two whole numbers with a space between: messages a minute in one chat, and an hour in all; 0 for no ceiling; or `off`",
+        "How fast messages go out on WhatsApp. Within the ceilings there is a pause between two messages in one chat, as \
+         long as somebody takes to write. `off`: neither.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
         "What to run when the link to a channel has been down for 5 minutes. Not yet in effect.";
     NANOCLAW_UPSTREAM_PROXY: Found("none: connections are direct"), "an `http://` or `https://` URL",

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod migrate;
 pub mod occurrences;
 pub mod outbox;
+pub mod pace;
 pub mod past;
 pub mod people;
 pub mod requests;
