@@ -249,7 +249,7 @@ fn store(
     };
     // Whoever may talk to the agent may not yet end its conversation.
     let is_command = || Command::parse(&m.content, Some(&group.trigger), &config.assistant_name);
-    if state == MessageState::Queued && !group.is_main && !m.from_me && is_command().is_some() {
+    if state == MessageState::Queued && !group.is_main && !m.trusted && is_command().is_some() {
         let reason = "a command that only the owner may give";
         let new = db::messages::store(c, &m, MessageState::Ignored, Some(reason))? == Stored::New;
         if new {
@@ -276,3 +276,6 @@ fn may_change(c: &rusqlite::Connection, m: &Incoming, id: &str) -> db::Result<bo
         || db::people::same(c, &author, &m.sender)?
         || (m.deleted && (m.from_me || db::rooms::is_admin(c, &m.jid, &m.sender)?)))
 }
+
+#[cfg(test)]
+mod tests;

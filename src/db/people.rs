@@ -74,6 +74,20 @@ fn join(
     move_chat(c, lid, &jid_of(c, person)?)
 }
 
+/// Notes that somebody has one more address, of either kind: the network says so when a
+/// number changes.
+pub fn also(c: &Connection, known: &str, new: &str) -> Result<()> {
+    if !is_person(known) || !is_person(new) {
+        return Ok(());
+    }
+    let kept = person(c, known)?;
+    match id_of(c, new)? {
+        Some(same) if same == kept => Ok(()),
+        Some(lost) => merge(c, lost, kept),
+        None => address(c, new, kept),
+    }
+}
+
 /// The address that the ledger has for whoever has this one.
 pub fn canonical(c: &Connection, jid: &str) -> Result<String> {
     Ok(c.prepare_cached(
