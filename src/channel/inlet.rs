@@ -98,6 +98,12 @@ impl Inlet {
         self.ledger.write(move |c| db::files::receiver(c, &jid, &id)).await.ok().flatten()
     }
 
+    /// Whether the files of this message would be kept: for a channel that must fetch
+    /// them first.
+    pub async fn wants_files(&self, message: &Incoming) -> bool {
+        self.receiver(message, &[()]).await.is_some()
+    }
+
     async fn bring(
         &self,
         folder: &Folder,

@@ -146,6 +146,9 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
             let said = db::outbox::of_turn(c, turn)?;
             if !said.iter().any(|row| row.chat_jid == jid && row.text.trim() == text.trim()) {
                 say(c, Some(turn), "answer", &jid, text)?;
+                if let Some(message) = db::messages::to_quote(c, turn, &jid)? {
+                    db::outbox::quote(c, turn, "answer", &message)?;
+                }
             }
             told.push(jid);
         }
