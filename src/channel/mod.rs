@@ -5,6 +5,7 @@
 //! decides nothing about who may speak.
 
 mod files;
+mod identify;
 mod inlet;
 mod lines;
 pub mod socket;

@@ -184,23 +184,58 @@ pub fn store(
     Ok(if rows == 1 { Stored::New } else { Stored::Known })
 }
 
-/// Rewrites a message that no turn has shown yet; `false` if it is too late.
-pub fn edit(c: &Connection, jid: &str, id: &str, content: &str) -> Result<bool> {
+/// Rewrites a message that no turn has shown yet; `false` if it is too late. `wakes`
+/// makes context a message that is to be answered.
+pub fn edit(c: &Connection, jid: &str, id: &str, content: &str, wakes: bool) -> Result<bool> {
     let rows = c.execute(
-        "UPDATE messages SET content = ?3 WHERE chat_jid = ?1 AND id = ?2
-         AND turn IS NULL AND state IN ('queued', 'context')",
-        params![jid, id, content],
+        "UPDATE messages SET content = ?3, state = iif(?4, 'queued', state), reason = iif(?4, NULL, reason)
+         WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
+        params![jid, id, content, wakes],
     )?;
     Ok(rows == 1)
 }
 
-/// Withdraws a message that no turn has shown yet; `false` if it is too late.
+/// Who wrote a message, and whether a turn works on it or is going to.
+pub fn author(c: &Connection, jid: &str, id: &str) -> Result<Option<(String, bool)>> {
+    Ok(c.prepare_cached(
+        "SELECT sender, state IN ('queued', 'in_turn') FROM messages WHERE chat_jid = ?1 AND id = ?2",
+    )?
+    .query_row(params![jid, id], |r| Ok((r.get(0)?, r.get(1)?)))
+    .optional()?)
+}
+
+/// The sender's name and the text of what has this id in a chat; no name for the
+/// assistant.
+pub fn said(c: &Connection, jid: &str, id: &str) -> Result<Option<(Option<String>, String)>> {
+    let theirs = c
+        .prepare_cached(
+            "SELECT sender_name, content FROM messages WHERE chat_jid = ?1 AND id = ?2",
+        )?
+        .query_row(params![jid, id], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?;
+    if theirs.is_some() {
+        return Ok(theirs);
+    }
+    Ok(c.prepare_cached("SELECT NULL, text FROM outbox WHERE channel_id = ?1")?
+        .query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?)
+}
+
+/// Withdraws a message that no turn has shown yet; `false` if it is too late: then it
+/// is only left out of what the history shows.
 pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
     let rows = c.execute(
         "UPDATE messages SET state = 'ignored', reason = 'deleted by its sender'
          WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
         params![jid, id],
     )?;
+    if rows == 0 {
+        c.execute(
+            "UPDATE messages SET reason = 'deleted by its sender'
+             WHERE chat_jid = ?1 AND id = ?2 AND state IN ('context', 'answered')",
+            params![jid, id],
+        )?;
+    }
     Ok(rows == 1)
 }
 

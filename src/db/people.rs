@@ -140,10 +140,10 @@ pub fn wrote_to(c: &Connection, jid: &str) -> Result<()> {
     Ok(())
 }
 
-/// What somebody is called: by the owner, else by themselves.
+/// What somebody is called among others: by themselves, else by the owner.
 pub fn name(c: &Connection, jid: &str) -> Result<Option<String>> {
     Ok(c.prepare_cached(
-        "SELECT COALESCE(p.contact, p.name) FROM addresses a JOIN people p ON p.id = a.person
+        "SELECT COALESCE(p.name, p.contact) FROM addresses a JOIN people p ON p.id = a.person
          WHERE a.jid = ?1",
     )?
     .query_row([jid], |r| r.get(0))
