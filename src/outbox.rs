@@ -4,15 +4,17 @@
 //! side. A row that cannot be sent is tried again with growing pauses, and given
 //! up after [`GIVE_UP`]: visible in `status` and `explain`, and out of the way.
 
+mod marks;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::channel::{Channel, Pace, SendError};
-use crate::db::{self, Delivery, Ledger, MessageState, OutboxRow, now_ms};
+use crate::db::{self, Delivery, Emoji, Ledger, MessageState, OutboxRow, now_ms};
 use crate::ids::TurnId;
 
 /// How long a row is tried, in milliseconds.
@@ -41,12 +43,18 @@ pub struct Outbox {
 
 impl Outbox {
     /// Starts the delivery through these channels. It ends with the last handle.
+    /// Messages that agents work on show `emoji`, if there are any.
     pub fn start(
         ledger: Ledger,
         channels: Vec<Arc<dyn Channel>>,
+        emoji: Option<Emoji>,
     ) -> (Outbox, tokio::task::JoinHandle<()>) {
         let (notes, inbox) = mpsc::unbounded_channel();
-        let delivery = Courier { ledger, channels, ended: HashMap::new(), busy: HashSet::new() };
+        let look = Arc::new(Notify::new());
+        let marks =
+            Marks(look.clone(), marks::start(ledger.clone(), channels.clone(), emoji, look));
+        let delivery =
+            Courier { ledger, channels, marks, ended: HashMap::new(), busy: HashSet::new() };
         let task = tokio::spawn(delivery.run(inbox));
         (Outbox { notes }, task)
     }
@@ -71,9 +79,19 @@ impl Outbox {
 struct Courier {
     ledger: Ledger,
     channels: Vec<Arc<dyn Channel>>,
+    marks: Marks,
     /// Turns that ended, by chat, whose messages are not settled yet.
     ended: HashMap<String, Vec<TurnId>>,
     busy: HashSet<String>,
+}
+
+/// The task that shows marks; it ends with the courier.
+struct Marks(Arc<Notify>, tokio::task::JoinHandle<()>);
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
 }
 
 /// What delivering to one chat led to.
@@ -95,7 +113,7 @@ impl Courier {
                 }
             };
             tokio::select! {
-                note = notes.recv() => match note {
+                note = notes.recv() => match note.inspect(|_| self.marks.0.notify_one()) {
                     None => return,
                     Some(Note::Rows) => self.begin(&mut rounds, &mut missed).await,
                     Some(Note::Typing(jid, on)) => {

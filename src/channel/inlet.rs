@@ -106,6 +106,12 @@ impl Inlet {
             .flatten()
     }
 
+    /// Whether the files of this message would be kept: for a channel that must fetch
+    /// them first.
+    pub async fn wants_files(&self, message: &Incoming) -> bool {
+        self.receiver(message, &[()]).await.is_some()
+    }
+
     async fn bring(
         &self,
         folder: &Folder,

@@ -18,7 +18,8 @@ mod wire;
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
 
-pub use files::Place;
+pub use crate::db::Mark;
+pub use files::{Offer, Place};
 pub use inlet::{Inlet, Taken};
 
 /// Why a message could not be sent.
@@ -70,4 +71,15 @@ pub trait Channel: Send + Sync {
     /// Says that a message came to its end, after everything that its turn had to
     /// say was sent.
     fn settled(&self, jid: &str, message: &str, state: MessageState);
+
+    /// Shows that these messages were read. A channel that cannot does nothing.
+    fn read<'a>(&'a self, _: &'a [Mark]) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Puts an emoji on a message in place of the one that was there; an empty one
+    /// takes that away. A channel that cannot does nothing.
+    fn react<'a>(&'a self, _: &'a Mark, _: &'a str) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(async { Ok(()) })
+    }
 }

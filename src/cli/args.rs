@@ -46,6 +46,10 @@ enum Command {
     /// Scheduled tasks.
     #[command(subcommand)]
     Tasks(Tasks),
+    /// Link a messenger's account.
+    #[cfg(feature = "whatsapp")]
+    #[command(subcommand)]
+    Auth(Auth),
     /// Inside the container: drive Claude Code.
     #[command(hide = true)]
     Agent,
@@ -72,6 +76,22 @@ pub struct Explain {
     pub chat: Option<String>,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `nanoclaw auth`.
+#[cfg(feature = "whatsapp")]
+#[derive(Subcommand)]
+pub enum Auth {
+    /// Link WhatsApp by a code that the phone scans or takes.
+    Whatsapp {
+        /// Show a code to type on the phone with this number, country code included,
+        /// instead of one to scan.
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
+        /// Remove the link.
+        #[arg(long, conflicts_with = "phone")]
+        unlink: bool,
+    },
 }
 
 /// `nanoclaw groups`.
@@ -222,6 +242,8 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
         Command::Tasks(command) => runtime.block_on(tasks::run(&*config()?, command))?,
+        #[cfg(feature = "whatsapp")]
+        Command::Auth(auth) => runtime.block_on(super::auth::run(config()?, auth))?,
         Command::Agent | Command::Mcp => Exit::Usage,
     };
     // Threads that read standard input or look up names may never end by themselves.

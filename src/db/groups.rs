@@ -300,6 +300,23 @@ pub fn see_chat(
     Ok(())
 }
 
+/// After how many seconds messages of a chat disappear, if they do.
+pub fn timer(c: &Connection, jid: &str) -> Result<Option<u32>> {
+    let seconds: Option<u32> = c
+        .prepare_cached("SELECT timer FROM chats WHERE jid = ?1")?
+        .query_row([jid], |r| r.get(0))
+        .optional()?;
+    Ok(seconds.filter(|seconds| *seconds > 0))
+}
+
+/// Notes that; 0 for never. A chat that is not known yet has none.
+pub fn set_timer(c: &Connection, jid: &str, seconds: u32) -> Result<()> {
+    let jid = people::canonical(c, jid)?;
+    c.prepare_cached("UPDATE chats SET timer = ?2 WHERE jid = ?1 AND timer <> ?2")?
+        .execute(params![jid, seconds])?;
+    Ok(())
+}
+
 /// What stands in the way of a registration.
 fn refuse<T>(reason: String) -> Result<T> {
     Err(LedgerError::Refused(reason))

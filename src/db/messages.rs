@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
+use crate::ids::TurnId;
 
 /// A message as a channel hands it over.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -254,6 +255,28 @@ pub fn of_turn(c: &Connection, turn: i64) -> Result<Vec<StoredMessage>> {
     let mut statement = c.prepare_cached(&sql)?;
     let rows = statement.query_map([turn], message)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// One message.
+pub fn by_key(c: &Connection, jid: &str, id: &str) -> Result<Option<StoredMessage>> {
+    let sql = format!("SELECT {COLUMNS} FROM messages WHERE chat_jid = ?1 AND id = ?2");
+    Ok(c.prepare_cached(&sql)?.query_row([jid, id], message).optional()?)
+}
+
+/// The message that an answer of this turn should quote: the latest that it answers,
+/// if others were written in the chat since. Then an answer without a quote would seem
+/// to be one to them.
+pub fn to_quote(c: &Connection, turn: TurnId, jid: &str) -> Result<Option<String>> {
+    Ok(c.prepare_cached(
+        "SELECT m.id FROM messages m WHERE m.turn = ?1 AND m.chat_jid = ?2
+            AND m.state IN ('in_turn', 'answered', 'failed')
+            AND EXISTS (SELECT 1 FROM messages l INDEXED BY messages_chat
+                        WHERE l.chat_jid = ?2 AND l.seq > m.seq AND l.state <> 'ignored')
+            AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.turn = ?1 AND n.chat_jid = ?2 AND n.seq > m.seq
+                            AND n.state IN ('in_turn', 'answered', 'failed'))",
+    )?
+    .query_row(params![turn.0, jid], |r| r.get(0))
+    .optional()?)
 }
 
 /// The messages with this id, in whichever chat.

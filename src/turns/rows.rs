@@ -147,6 +147,9 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
             };
             if !pieces.iter().all(said_before) {
                 say(c, Some(turn), "answer", &jid, text)?;
+                if let Some(message) = db::messages::to_quote(c, turn, &jid)? {
+                    db::outbox::quote(c, turn, "answer", &message)?;
+                }
             }
             told.push(jid);
         }

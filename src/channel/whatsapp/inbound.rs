@@ -192,7 +192,7 @@ pub fn plain(jid: &Jid) -> String {
 }
 
 /// [`plain`] for an address in a message; none if it is not one.
-fn address(text: &str) -> Option<String> {
+pub fn address(text: &str) -> Option<String> {
     text.parse::<Jid>().ok().map(|jid| plain(&jid))
 }
 
