@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::ledger::{LedgerError, Result};
 use super::people;
+use super::rooms::Closed;
 use crate::ids::Folder;
 
 /// A group: a folder with an agent of its own.
@@ -67,42 +68,6 @@ impl Speakers {
     /// everybody.
     pub fn default_for(jid: &str) -> Speakers {
         if jid.ends_with("@g.us") { Speakers::Known } else { Speakers::Everybody }
-    }
-}
-
-/// Why a chat cannot be written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Closed {
-    /// The account is not in it any more.
-    Removed,
-    /// Only its admins may write, and the account is none.
-    AdminsOnly,
-}
-
-impl Closed {
-    /// The word in the ledger.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Closed::Removed => "removed",
-            Closed::AdminsOnly => "admins_only",
-        }
-    }
-
-    pub(super) fn parse(word: &str) -> Option<Closed> {
-        match word {
-            "removed" => Some(Closed::Removed),
-            "admins_only" => Some(Closed::AdminsOnly),
-            _ => None,
-        }
-    }
-
-    /// In a sentence for people.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Closed::Removed => "your account is not in this chat any more",
-            Closed::AdminsOnly => "only admins may write in this chat, and your account is none",
-        }
     }
 }
 

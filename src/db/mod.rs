@@ -28,7 +28,7 @@ pub mod turns;
 
 pub use claim::{Claim, claim};
 pub use files::Attachment;
-pub use groups::{Chat, Closed, Group, NewGroup, Speakers};
+pub use groups::{Chat, Group, NewGroup, Speakers};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};
 pub use marks::{Emoji, Mark};
@@ -37,7 +37,7 @@ pub use migrate::{Origin, SCHEMA_VERSION};
 pub use occurrences::{Begun, DueTask, Occurrence, Run};
 pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
-pub use rooms::{Member, Room};
+pub use rooms::{Closed, Member, Room};
 pub use tasks::{Change, NewTask, Task, TaskStatus};
 pub use turns::{Claimed, OpenTurn, Tokens, TurnRow};
 

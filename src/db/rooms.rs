@@ -1,8 +1,9 @@
 //! Chats of several people: who is in them, and whether they can be written to.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
 
-use super::groups::{self, Closed};
+use super::groups;
 use super::ledger::Result;
 use super::people;
 
@@ -28,6 +29,42 @@ pub struct Member {
     pub other: Option<String>,
     /// Whether they administer the chat.
     pub is_admin: bool,
+}
+
+/// Why a chat cannot be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closed {
+    /// The account is not in it any more.
+    Removed,
+    /// Only its admins may write, and the account is none.
+    AdminsOnly,
+}
+
+impl Closed {
+    /// The word in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Closed::Removed => "removed",
+            Closed::AdminsOnly => "admins_only",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Closed> {
+        match word {
+            "removed" => Some(Closed::Removed),
+            "admins_only" => Some(Closed::AdminsOnly),
+            _ => None,
+        }
+    }
+
+    /// In a sentence for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Closed::Removed => "your account is not in this chat any more",
+            Closed::AdminsOnly => "only admins may write in this chat, and your account is none",
+        }
+    }
 }
 
 /// Notes how a chat of several is now: all of it, in place of what was known.

@@ -236,6 +236,7 @@ impl Life {
     /// What an event leads to; what it means for how things stand.
     async fn take(&self, running: &Running, event: &Arc<Event>) -> Option<Happened> {
         let client = running.handle.client();
+        contacts::take(&self.whatsapp, event).await;
         let happened = match &**event {
             Event::ServerAck(ack) => {
                 if ack.class.as_deref().is_none_or(|class| class == "message") {
@@ -275,10 +276,6 @@ impl Life {
                 self.note(connected.clone()).await;
                 self.connected(&client).await;
                 return Some(connected);
-            }
-            other @ (Event::ContactUpdate(_) | Event::ContactNumberChanged(_)) => {
-                contacts::take(&self.whatsapp, other).await;
-                return None;
             }
             other => client::happened(other)?,
         };
