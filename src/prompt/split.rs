@@ -80,7 +80,8 @@ fn border(window: &str, rest: &str, open: Option<&Fence>) -> usize {
         .or_else(|| before("\n", least).find(whole))
         .or_else(|| before("\n", 1).find(in_block))
         .or_else(|| {
-            before(" ", least).find(|at| ends_sentence(&window[..*at]) && whole(at) && harmless(at))
+            before(" ", least)
+                .find(|at| ends_sentence(&window[..*at], &rest[*at..]) && whole(at) && harmless(at))
         })
         .or_else(|| before(" ", 1).find(|at| whole(at) && harmless(at)))
         .or_else(|| before("\n", 1).find(whole))
@@ -88,10 +89,13 @@ fn border(window: &str, rest: &str, open: Option<&Fence>) -> usize {
 }
 
 /// Whether a reader takes a breath here: not after a number or an abbreviation.
-fn ends_sentence(text: &str) -> bool {
+fn ends_sentence(text: &str, after: &str) -> bool {
     let Some(before) = text.strip_suffix(['.', '!', '?', '…', '。', '؟']) else { return false };
     let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
-    word.chars().count() > 2 && word.chars().last().is_some_and(|c| !c.is_numeric())
+    let begins = after.trim_start().chars().next();
+    word.chars().count() > 2
+        && word.chars().last().is_some_and(|c| !c.is_numeric())
+        && begins.is_none_or(|c| !c.is_lowercase() && !c.is_numeric())
 }
 
 /// The end of `window`, or a little before where that would part a letter from

@@ -16,14 +16,15 @@ pub async fn take(whatsapp: &WhatsApp, event: &Event) {
             let pn = action.pn_jid.as_deref().and_then(address);
             let name = [&action.full_name, &action.first_name].into_iter().flatten();
             let name = name.map(|name| name.trim().to_owned()).find(|name| !name.is_empty());
-            whatsapp.ledger().write(move |c| {
+            let noted = whatsapp.ledger().write(move |c| {
                 for (lid, pn) in [(lid.as_ref(), Some(&jid)), (Some(&jid), pn.as_ref())] {
                     if let (Some(lid), Some(pn)) = (lid, pn) {
                         people::learn(c, lid, pn)?;
                     }
                 }
                 people::contact(c, &jid, name.as_deref())
-            })
+            });
+            noted.await
         }
         Event::ContactNumberChanged(change) => {
             let known = plain(&change.old_jid);
@@ -33,13 +34,14 @@ pub async fn take(whatsapp: &WhatsApp, event: &Event) {
                     .flatten()
                     .map(plain)
                     .collect();
-            whatsapp
-                .ledger()
-                .write(move |c| new.iter().try_for_each(|jid| people::also(c, &known, jid)))
+            let each = move |c: &rusqlite::Connection| {
+                new.iter().try_for_each(|jid| people::also(c, &known, jid))
+            };
+            whatsapp.ledger().write(each).await
         }
         _ => return,
     };
-    if let Err(error) = noted.await {
+    if let Err(error) = noted {
         tracing::warn!(%error, "a contact was not noted");
     }
 }
