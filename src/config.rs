@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::channel::pacing::Limits;
+use crate::db::Emoji;
 use crate::ids::{Folder, Incarnation};
 use crate::proxy::{Credential, Secret};
 
@@ -60,12 +62,31 @@ pub struct Config {
     pub claude: PathBuf,
     /// The model for groups that name none.
     pub model: Option<String>,
+    /// How fast messages go out on WhatsApp; none: as they come.
+    pub pace: Option<Limits>,
     /// The shell command for a link that stays down.
     pub alert: Option<String>,
+    /// What messages show while they are worked on and after; none: nothing.
+    pub reactions: Option<Emoji>,
+    /// The shell command that turns a voice note into text.
+    pub transcribe: Option<String>,
+    /// The server that stands in for WhatsApp.
+    #[cfg(feature = "test-server")]
+    pub whatsapp_test: Option<WhatsAppTest>,
     /// An `http://` or `https://` URL, checked; it may hold a password.
     pub upstream_proxy: Option<Secret>,
     /// What the owner should know although the program starts: one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// The server that stands in for WhatsApp in tests.
+#[cfg(feature = "test-server")]
+#[derive(Clone, Debug)]
+pub struct WhatsAppTest {
+    /// A `ws://` address on loopback.
+    pub url: String,
+    /// The base of files, `http://` on loopback, without a slash at its end.
+    pub media: String,
 }
 
 /// `CONTAINER_RUNTIME`.
@@ -248,7 +269,12 @@ impl Config {
                     .join(format!("nanoclaw/claude-{}/claude", cli::pinned_version())),
             },
             model: values.optional(&NANOCLAW_MODEL, one_word)?,
+            pace: values.required(&NANOCLAW_WHATSAPP_PACE, pace)?,
             alert: values.optional(&NANOCLAW_ALERT, one_line)?,
+            reactions: values.required(&NANOCLAW_REACTIONS, reactions)?,
+            transcribe: values.optional(&NANOCLAW_TRANSCRIBE, one_line)?,
+            #[cfg(feature = "test-server")]
+            whatsapp_test: whatsapp_test(&values)?,
             upstream_proxy: values.optional(&NANOCLAW_UPSTREAM_PROXY, |text| {
                 http_url(text).map(|_| Secret::new(text))
             })?,
@@ -260,6 +286,11 @@ impl Config {
     /// Where the ledger and the channels' own storage are.
     pub fn store(&self) -> PathBuf {
         self.home.join("store")
+    }
+
+    /// The keys of the WhatsApp link.
+    pub fn whatsapp_store(&self) -> PathBuf {
+        self.store().join("whatsapp.db")
     }
 
     /// The ledger.
@@ -303,6 +334,16 @@ fn containers_for(memory: Option<u64>) -> usize {
     memory.map_or(5, |bytes| (bytes >> 30).clamp(1, 16) as usize)
 }
 
+/// `Some(None)` for `off`.
+fn pace(text: &str) -> Option<Option<Limits>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let (in_chat, in_all) = text.trim().split_once(' ')?;
+    let limits = Limits { in_chat: in_chat.parse().ok()?, in_all: in_all.trim().parse().ok()? };
+    Some(Some(limits))
+}
+
 fn one_line(text: &str) -> Option<String> {
     (!text.chars().any(char::is_control)).then(|| text.to_owned())
 }
@@ -317,6 +358,46 @@ fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
 
 fn milliseconds(text: &str) -> Option<Duration> {
     number(text, 100..=604_800_000).map(Duration::from_millis)
+}
+
+/// `Some(None)` for none.
+fn reactions(text: &str) -> Option<Option<Emoji>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let word = |word: &str| if word == "-" { String::new() } else { word.to_owned() };
+    let words: Vec<String> = text.split_whitespace().map(word).collect();
+    let [working, done, failed] = words.try_into().ok()?;
+    // The longest emoji are families, of seven characters and joiners.
+    let short = [&working, &done, &failed].iter().all(|word| word.chars().count() <= 10);
+    short.then_some(Some(Emoji { working, done, failed }))
+}
+
+/// Both or none, and on this machine alone.
+#[cfg(feature = "test-server")]
+fn whatsapp_test(values: &Values) -> Result<Option<WhatsAppTest>, ConfigError> {
+    let loopback = |scheme: &'static str| {
+        move |text: &str| {
+            let url = reqwest::Url::parse(text).ok()?;
+            let host = url.host_str()?.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            let here = url.scheme() == scheme && host.is_ok_and(|ip| ip.is_loopback());
+            here.then(|| text.trim_end_matches('/').to_owned())
+        }
+    };
+    let url = values.optional(&settings::NANOCLAW_WHATSAPP_URL, loopback("ws"))?;
+    let media = values.optional(&settings::NANOCLAW_WHATSAPP_MEDIA, loopback("http"))?;
+    match (url, media) {
+        (Some(url), Some(media)) => Ok(Some(WhatsAppTest { url, media })),
+        (None, None) => Ok(None),
+        // Half of it would go to WhatsApp.
+        (url, _) => {
+            let missing = match url {
+                None => &settings::NANOCLAW_WHATSAPP_URL,
+                Some(_) => &settings::NANOCLAW_WHATSAPP_MEDIA,
+            };
+            values.required(missing, |_| None)
+        }
+    }
 }
 
 fn log_level(text: &str) -> Option<tracing::Level> {

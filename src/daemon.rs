@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use tokio::sync::{Notify, mpsc};
 
 use crate::channel::socket::{Connected, Socket, TERMINAL};
+#[cfg(feature = "whatsapp")]
+use crate::channel::whatsapp::{LinkTask, WhatsApp};
 use crate::channel::{Channel, Inlet, Place};
 use crate::config::Config;
 #[cfg(target_os = "linux")]
@@ -43,6 +45,8 @@ pub struct Ready {
     pub health: Health,
     /// Whether the practice model answers.
     pub practice: bool,
+    /// How things stand with WhatsApp, where the program has it.
+    pub whatsapp: Option<String>,
     /// What the owner is told once, at the first start on a directory of 1.x.
     pub news: Vec<String>,
 }
@@ -76,8 +80,14 @@ pub async fn run(
     let tasks = Arc::new(Notify::new());
     let (mailed, mail) = mpsc::unbounded_channel();
     let socket = Socket::default();
-    let channels: Vec<Arc<dyn Channel>> = vec![Arc::new(socket.clone())];
-    let (outbox, delivery) = Outbox::start(ledger.clone(), channels);
+    #[cfg(feature = "whatsapp")]
+    let whatsapp = WhatsApp::new(ledger.clone(), config.clone());
+    let channels: Vec<Arc<dyn Channel>> = vec![
+        Arc::new(socket.clone()),
+        #[cfg(feature = "whatsapp")]
+        Arc::new(whatsapp.clone()),
+    ];
+    let (outbox, delivery) = Outbox::start(ledger.clone(), channels, config.reactions.clone());
     let host = Arc::new(Host {
         ledger: ledger.clone(),
         runtime,
@@ -103,11 +113,19 @@ pub async fn run(
     let place = Place { files: files.clone(), groups: config.groups(), owner };
     let sweeping = exchange_files(&ledger, &config, &place).await?;
     let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone(), place);
+    #[cfg(feature = "whatsapp")]
+    let link = LinkTask::start(whatsapp, inlet.clone(), outbox.clone());
     let files = files.display().to_string();
     let (outbox_of, tasks_of) = (outbox.clone(), tasks.clone());
+    #[cfg(feature = "whatsapp")]
+    let poke = link.poke.clone();
     let connected = move |who| match who {
         Connected::Client => outbox_of.wake(),
-        Connected::Somebody => tasks_of.notify_one(),
+        Connected::Somebody => {
+            tasks_of.notify_one();
+            #[cfg(feature = "whatsapp")]
+            poke.notify_one();
+        }
     };
     let listening = socket
         .listen(&config.socket, inlet, files, connected)
@@ -116,7 +134,11 @@ pub async fn run(
     let took = began.elapsed();
     let mut news = upgrade::news(&ledger, &config).await?;
     news.extend(upgrade::rival::warnings(&config));
-    ready(&Ready { took, groups, health, practice, news });
+    #[cfg(feature = "whatsapp")]
+    let whatsapp = Some(link.sentence(&ledger, config.timezone).await?);
+    #[cfg(not(feature = "whatsapp"))]
+    let whatsapp = None;
+    ready(&Ready { took, groups, health, practice, whatsapp, news });
     outbox.wake();
     let scheduling = tokio::spawn(scheduler.run());
     Dispatcher::new(host).run(work, mail, stop).await;
@@ -126,6 +148,8 @@ pub async fn run(
     scheduling.abort();
     listening.abort();
     sweeping.abort();
+    #[cfg(feature = "whatsapp")]
+    link.end().await;
     delivery.abort();
     let _ = std::fs::remove_file(&config.socket);
     Ok(())
@@ -161,7 +185,7 @@ fn rules(config: &Config) -> Rules {
 }
 
 /// The installation's id, and a main group with the terminal as its first chat.
-async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, usize)> {
+pub async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, usize)> {
     let fresh = random_hex()?;
     let name = config.assistant_name.clone();
     let (main, other) = (Folder::parse("main")?, Folder::parse("terminal")?);
@@ -184,14 +208,11 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
                 None => {
                     // A 1.x group of that name may be one that must not administer.
                     let taken = groups.iter().any(|g| g.folder == main);
+                    let folder = if taken { other } else { main };
                     let group = Group {
-                        folder: if taken { other } else { main },
-                        name,
                         is_main: true,
-                        trigger: String::new(),
                         requires_trigger: false,
-                        egress: "web".into(),
-                        model: None,
+                        ..Group::new(folder, name)
                     };
                     db::groups::add(c, &NewGroup { group, chats: vec![terminal] })?;
                     groups = db::groups::all(c)?;

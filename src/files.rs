@@ -100,13 +100,18 @@ pub fn kind(head: &[u8], said: &str, name: &str) -> String {
     }
 }
 
+/// The usual extension of files of this type.
+pub fn extension_of(mime: &str) -> Option<&'static str> {
+    TYPES.iter().find(|(_, m)| *m == mime).map(|(e, _)| *e)
+}
+
 /// The host's name for a file that somebody sent: `20260101-0a1b2c3d4e5f.jpg`.
 /// Nothing of it is the sender's but the extension, and that only if it is plain.
 /// `day` is ISO 8601.
 pub fn host_name(day: &str, random: &str, name: &str, mime: &str) -> String {
     let digits: String = day.chars().take(10).filter(char::is_ascii_digit).collect();
     let random: String = random.chars().take(12).collect();
-    let known = || TYPES.iter().find(|(_, m)| *m == mime).map(|(e, _)| (*e).to_owned());
+    let known = || extension_of(mime).map(str::to_owned);
     // A program that looks at the extension alone must see an image as one.
     let extension = match extension(name) {
         Some(own) if !is_visible(mime) || type_of(name) == mime => Some(own),

@@ -4,20 +4,24 @@
 //! side. A row that cannot be sent is tried again with growing pauses, and given
 //! up after [`GIVE_UP`]: visible in `status` and `explain`, and out of the way.
 
+mod marks;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use crate::channel::{Channel, SendError};
-use crate::db::{self, Delivery, Ledger, MessageState, OutboxRow, now_ms};
+use crate::channel::{Channel, Pace, SendError};
+use crate::db::{self, Delivery, Emoji, Ledger, MessageState, OutboxRow, now_ms};
 use crate::ids::TurnId;
 
 /// How long a row is tried, in milliseconds.
 pub const GIVE_UP: i64 = 24 * 60 * 60 * 1000;
 const FIRST_PAUSE: i64 = 1_000;
+/// A row that is held up longer than this, in milliseconds, says why.
+const SHOWN_PAUSE: i64 = 5_000;
 const LONGEST_PAUSE: i64 = 5 * 60_000;
 
 /// What the outbox is told.
@@ -39,12 +43,18 @@ pub struct Outbox {
 
 impl Outbox {
     /// Starts the delivery through these channels. It ends with the last handle.
+    /// Messages that agents work on show `emoji`, if there are any.
     pub fn start(
         ledger: Ledger,
         channels: Vec<Arc<dyn Channel>>,
+        emoji: Option<Emoji>,
     ) -> (Outbox, tokio::task::JoinHandle<()>) {
         let (notes, inbox) = mpsc::unbounded_channel();
-        let delivery = Courier { ledger, channels, ended: HashMap::new(), busy: HashSet::new() };
+        let look = Arc::new(Notify::new());
+        let marks =
+            Marks(look.clone(), marks::start(ledger.clone(), channels.clone(), emoji, look));
+        let delivery =
+            Courier { ledger, channels, marks, ended: HashMap::new(), busy: HashSet::new() };
         let task = tokio::spawn(delivery.run(inbox));
         (Outbox { notes }, task)
     }
@@ -69,9 +79,19 @@ impl Outbox {
 struct Courier {
     ledger: Ledger,
     channels: Vec<Arc<dyn Channel>>,
+    marks: Marks,
     /// Turns that ended, by chat, whose messages are not settled yet.
     ended: HashMap<String, Vec<TurnId>>,
     busy: HashSet<String>,
+}
+
+/// The task that shows marks; it ends with the courier.
+struct Marks(Arc<Notify>, tokio::task::JoinHandle<()>);
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
 }
 
 /// What delivering to one chat led to.
@@ -93,7 +113,7 @@ impl Courier {
                 }
             };
             tokio::select! {
-                note = notes.recv() => match note {
+                note = notes.recv() => match note.inspect(|_| self.marks.0.notify_one()) {
                     None => return,
                     Some(Note::Rows) => self.begin(&mut rounds, &mut missed).await,
                     Some(Note::Typing(jid, on)) => {
@@ -178,9 +198,11 @@ impl Courier {
 async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Duration> {
     loop {
         let chat = jid.to_owned();
-        let row = match ledger.write(move |c| db::outbox::head(c, &chat)).await {
-            Ok(Some(row)) => row,
-            Ok(None) => return None,
+        let next =
+            ledger.write(move |c| Ok((db::outbox::head(c, &chat)?, db::rooms::closed(c, &chat)?)));
+        let (row, closed) = match next.await {
+            Ok((Some(row), closed)) => (row, closed),
+            Ok((None, _)) => return None,
             Err(error) => {
                 tracing::error!(%error, "cannot read the outbox");
                 return Some(Duration::from_secs(2));
@@ -190,13 +212,32 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
         if row.not_before > now {
             return Some(Duration::from_millis(row.not_before.abs_diff(now)));
         }
-        let delivery = match channel.send(&row).await {
-            Ok(()) => Delivery::Sent,
-            Err(error) => match after(&row, &error, now_ms()) {
-                Some(delivery) => delivery,
-                // Whoever connects wakes us.
-                None => return None,
+        let pace = match closed {
+            Some(closed) => Ok(Pace::Never(closed.reason().into())),
+            None => channel.pace(&row).await,
+        };
+        let delivery = match pace {
+            Ok(Pace::Now) => match channel.send(&row).await {
+                Ok(()) => Delivery::Sent,
+                Err(error) => match after(&row, &error, now_ms()) {
+                    Some(delivery) => delivery,
+                    // Whoever connects wakes us.
+                    None => return None,
+                },
             },
+            Ok(Pace::At(at, why)) => {
+                if at - now > SHOWN_PAUSE {
+                    let id = row.id;
+                    // If it cannot be noted the pace is asked for again, and says the same.
+                    let _ = ledger.write(move |c| db::pace::hold(c, id, at, &why)).await;
+                }
+                return Some(Duration::from_millis(at.abs_diff(now_ms()).max(20)));
+            }
+            Ok(Pace::Never(error)) => Delivery::Failed { error },
+            Err(error) => {
+                tracing::error!(%error, "cannot read the outbox");
+                return Some(Duration::from_secs(2));
+            }
         };
         tracing::debug!(row = row.id, outcome = ?delivery, "outbox");
         let id = row.id;

@@ -19,8 +19,10 @@ use chrono_tz::Tz;
 pub mod chat_text;
 pub mod files;
 pub mod notices;
+pub mod outgoing;
 pub mod repeat;
 pub mod split;
+pub mod whatsapp;
 
 /// The bytes that a prompt may have: about 50,000 tokens, and well within a
 /// mailbox record after JSON has escaped it.

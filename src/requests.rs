@@ -192,12 +192,15 @@ fn addressee(
     asker: &Asker<'_>,
     chat: Option<String>,
 ) -> db::Result<Result<String, Refusal>> {
-    let jid = chat.unwrap_or_else(|| asker.chat.clone());
+    let jid = db::people::canonical(c, &chat.unwrap_or_else(|| asker.chat.clone()))?;
     if jid != asker.chat {
         let chat = db::groups::chats(c, None)?.into_iter().find(|chat| chat.jid == jid);
         let Some(chat) = chat else {
             return Ok(Err(format!("no chat {jid:?} is known; list_groups shows those there are")));
         };
+        if let Some(closed) = chat.closed {
+            return Ok(Err(format!("nothing can be sent there: {}", closed.reason())));
+        }
         if chat.folder.as_ref() != Some(&asker.group.folder)
             && let Err(refusal) = asker.administers("write to the chats of other groups")
         {
@@ -244,17 +247,28 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
     Ok(Ok(json!({"messages": messages, "earlier": earlier})))
 }
 
-/// Main sees every group and chat, others themselves.
+fn listed(chat: &db::Chat) -> Value {
+    let mut entry = json!({"chat": chat.jid, "name": chat.name, "is_group": chat.is_group,
+        "last_activity": chat.last_activity});
+    if let Some(closed) = chat.closed {
+        entry["cannot_be_written_to"] = json!(closed.reason());
+    }
+    entry
+}
+
+/// Main sees every group and chat, those with the latest activity first; others see
+/// themselves.
 fn list_groups(c: &Connection, asker: &Asker<'_>) -> Outcome {
     let groups: Vec<Value> = db::groups::all(c)?
         .into_iter()
         .filter(|g| asker.group.is_main || g.folder == asker.group.folder)
         .map(|g| {
             let chats = db::groups::chats(c, Some(&g.folder))?;
-            let chats: Vec<Value> =
-                chats.iter().map(|c| json!({"chat": c.jid, "name": c.name})).collect();
+            let chats: Vec<Value> = chats.iter().map(listed).collect();
             Ok(json!({"folder": g.folder, "name": g.name, "is_main": g.is_main,
-                "trigger": g.trigger, "requires_trigger": g.requires_trigger, "chats": chats}))
+                "trigger": g.trigger, "requires_trigger": g.requires_trigger,
+                "who_may_trigger": g.speakers.as_str(), "keep_context": g.keeps_context,
+                "web": g.egress != "api", "chats": chats}))
         })
         .collect::<db::Result<_>>()?;
     let mut result = json!({"groups": groups});
@@ -263,7 +277,7 @@ fn list_groups(c: &Connection, asker: &Asker<'_>) -> Outcome {
             .into_iter()
             .filter(|chat| chat.folder.is_none())
             .take(200)
-            .map(|chat| json!({"chat": chat.jid, "name": chat.name, "is_group": chat.is_group}))
+            .map(|chat| listed(&chat))
             .collect();
         result["unregistered_chats"] = Value::Array(free);
     }
@@ -298,15 +312,8 @@ mod tests {
         drop(Ledger::open(&path).unwrap());
         let c = Ledger::look(&path).unwrap().unwrap();
         let folder = Folder::parse("family").unwrap();
-        let group = Group {
-            folder: folder.clone(),
-            name: "Family".into(),
-            is_main: false,
-            trigger: String::new(),
-            requires_trigger: false,
-            egress: "web".into(),
-            model: None,
-        };
+        let group =
+            Group { requires_trigger: false, ..Group::new(folder.clone(), "Family".into()) };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {
             let origin =

@@ -11,30 +11,43 @@ mod trigger;
 pub use allowlist::SenderAllowlist;
 pub use command::Command;
 
+use crate::db::Speakers;
+
 /// What a group demands of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// The chat's address, for the allowlist.
-    pub jid: &'a str,
+    /// The chat's addresses, for the allowlist.
+    pub jids: &'a [String],
     /// The administering group: nothing needs a trigger there.
     pub is_main: bool,
     /// Whether a message must begin with the trigger; 1.x's default is yes.
     pub requires_trigger: bool,
     /// The group's own trigger text. None or blank: `@` and the assistant's name.
     pub trigger: Option<&'a str>,
+    /// Who may wake the agent besides the owner. Main answers everybody in it.
+    pub speakers: Speakers,
+    /// Whether what others say without waking the agent is kept.
+    pub keeps_context: bool,
 }
 
 /// A delivered message, as far as its way depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
-    /// The sender's id as the channel writes it.
-    pub sender: &'a str,
+    /// The sender's addresses, in every form in which the allowlist may have them.
+    pub senders: &'a [String],
     /// Sent from the account that the channel is logged in with.
     pub from_me: bool,
     /// Typed at this machine, in the terminal.
     pub local: bool,
+    /// The sender is somebody whose direct chat is main's: the owner, on a telephone
+    /// of another number than the assistant's.
+    pub is_owner: bool,
+    /// The sender is somebody whom the owner knows.
+    pub is_known: bool,
     /// The channel knows that the assistant sent it.
     pub is_bot: bool,
+    /// It mentions the assistant in the network's own way, wherever in the text.
+    pub calls: bool,
     /// The text.
     pub content: &'a str,
     /// Neither text nor attachment.
@@ -59,8 +72,9 @@ pub enum Route {
     Drop(Reason),
     /// Stored, never shown to the agent.
     Ignore(Reason),
-    /// Stored and shown with the next turn.
-    Context,
+    /// Stored and shown with the next turn; the reason why the agent is not woken, if
+    /// it was called.
+    Context(Option<Reason>),
     /// Stored, and the agent is to answer.
     Queue,
 }
@@ -74,6 +88,14 @@ pub enum Reason {
     OwnMessage,
     /// There is nothing in it.
     Empty,
+    /// Called the agent, and the owner does not know them.
+    NotKnown,
+    /// Called the agent, which answers the owner alone here.
+    NotTheOwner,
+    /// Called the agent; the allowlist does not let them.
+    MayNotTrigger,
+    /// The group keeps nothing of what others say among themselves.
+    NotKept,
 }
 
 impl Reason {
@@ -83,6 +105,10 @@ impl Reason {
             Reason::NotAllowed => "sender not allowed",
             Reason::OwnMessage => "own message",
             Reason::Empty => "empty",
+            Reason::NotKnown => "called by somebody whom the owner does not know",
+            Reason::NotTheOwner => "called by somebody else than the owner",
+            Reason::MayNotTrigger => "called by somebody whom the sender allowlist does not let",
+            Reason::NotKept => "talk of others, which the group does not keep",
         }
     }
 }
@@ -97,8 +123,9 @@ pub fn route(
     if is_own(message, assistant) {
         return Route::Ignore(Reason::OwnMessage);
     }
-    let owner = message.from_me || message.local;
-    if !owner && allowlist.drops(rules.jid, message.sender) {
+    let owner = message.from_me || message.local || message.is_owner;
+    let jid = allowlist.address(rules.jids);
+    if !owner && message.senders.iter().all(|sender| allowlist.drops(jid, sender)) {
         return Route::Drop(Reason::NotAllowed);
     }
     if message.is_empty {
@@ -107,23 +134,37 @@ pub fn route(
     // As in 1.x, a readable allowlist decides only who may trigger: where nothing
     // needs a trigger everybody is answered. A broken one may have said anything,
     // so strangers wake only main, which is the owner's own chat.
-    let woken = if rules.is_main {
-        true
-    } else if !rules.requires_trigger {
-        owner || !allowlist.is_unreadable(rules.jid)
-    } else {
+    let called = || {
         let text = trigger::effective(rules.trigger, assistant.name);
-        trigger::matches(&text, message.content)
-            && (owner || allowlist.may_trigger(rules.jid, message.sender))
+        message.calls || trigger::matches(&text, message.content)
     };
-    if woken { Route::Queue } else { Route::Context }
+    let refused = if rules.is_main || (owner && (!rules.requires_trigger || called())) {
+        return Route::Queue;
+    } else if owner {
+        return Route::Context(None);
+    } else if !rules.requires_trigger {
+        allowlist.is_unreadable(jid)
+    } else if called() {
+        !message.senders.iter().any(|sender| allowlist.may_trigger(jid, sender))
+    } else if rules.keeps_context {
+        return Route::Context(None);
+    } else {
+        return Route::Drop(Reason::NotKept);
+    };
+    let reason = match rules.speakers {
+        Speakers::Owner => Reason::NotTheOwner,
+        Speakers::Known if !message.is_known => Reason::NotKnown,
+        Speakers::Known | Speakers::Everybody if refused => Reason::MayNotTrigger,
+        Speakers::Known | Speakers::Everybody => return Route::Queue,
+    };
+    if rules.keeps_context { Route::Context(Some(reason)) } else { Route::Drop(Reason::NotKept) }
 }
 
 /// Whether a message carries the owner's authority: typed at this machine, or
-/// sent from an account that the owner shares with the assistant. With a number
-/// of its own the assistant knows of no WhatsApp message that it is the owner's.
+/// sent from an account that the owner shares with the assistant, or sent by somebody
+/// whose direct chat the owner linked to main.
 pub fn trusted(message: &Incoming, assistant: &Assistant) -> bool {
-    message.local || (message.from_me && !is_own(message, assistant))
+    message.local || message.is_owner || (message.from_me && !is_own(message, assistant))
 }
 
 /// Whether the assistant itself sent this.
@@ -145,23 +186,36 @@ mod tests {
 
     const ANDY: Assistant = Assistant { name: "Andy", own_number: false };
     const OWN_NUMBER: Assistant = Assistant { name: "Andy", own_number: true };
-    const FAMILY: Rules =
-        Rules { jid: "family@g.us", is_main: false, requires_trigger: true, trigger: None };
-    const MAIN: Rules = Rules { jid: "me", is_main: true, requires_trigger: true, trigger: None };
+    const FAMILY: Rules = Rules {
+        jids: &[],
+        is_main: false,
+        requires_trigger: true,
+        trigger: None,
+        speakers: Speakers::Everybody,
+        keeps_context: true,
+    };
+    const MAIN: Rules = Rules { is_main: true, ..FAMILY };
+
+    fn addresses(all: &[&str]) -> &'static [String] {
+        Vec::leak(all.iter().map(|&address| address.to_owned()).collect())
+    }
 
     fn from_ann(content: &str) -> Incoming<'_> {
         Incoming {
-            sender: "ann",
+            senders: addresses(&["ann"]),
             from_me: false,
             local: false,
+            is_owner: false,
+            is_known: false,
             is_bot: false,
+            calls: false,
             content,
             is_empty: false,
         }
     }
 
     fn from_me(content: &str) -> Incoming<'_> {
-        Incoming { sender: "me", from_me: true, ..from_ann(content) }
+        Incoming { senders: addresses(&["me"]), from_me: true, ..from_ann(content) }
     }
 
     fn everybody(rules: &Rules, content: &str) -> Route {
@@ -176,7 +230,7 @@ mod tests {
 
     #[test]
     fn fmt_37_to_39_other_groups_need_the_trigger() {
-        assert_eq!(everybody(&FAMILY, "hello"), Route::Context);
+        assert_eq!(everybody(&FAMILY, "hello"), Route::Context(None));
         assert_eq!(everybody(&FAMILY, "@Andy hello"), Route::Queue);
     }
 
@@ -184,7 +238,7 @@ mod tests {
     fn fmt_40_and_41_a_group_with_its_own_trigger_wakes_by_that_alone() {
         let own = Rules { trigger: Some("@Bot"), ..FAMILY };
         assert_eq!(everybody(&own, "@bot hello"), Route::Queue);
-        assert_eq!(everybody(&own, "@Andy hello"), Route::Context);
+        assert_eq!(everybody(&own, "@Andy hello"), Route::Context(None));
     }
 
     #[test]
@@ -198,8 +252,9 @@ mod tests {
         let drop = SenderAllowlist::parse(r#"{"default":{"allow":["bob"],"mode":"drop"}}"#);
         let open = Rules { requires_trigger: false, ..FAMILY };
         let ann = from_ann("@Andy hi");
-        let bob = Incoming { sender: "bob", ..ann };
-        assert_eq!(route(&FAMILY, &ann, &trigger, &ANDY), Route::Context);
+        let bob = Incoming { senders: addresses(&["bob"]), ..ann };
+        let denied = Route::Context(Some(Reason::MayNotTrigger));
+        assert_eq!(route(&FAMILY, &ann, &trigger, &ANDY), denied);
         assert_eq!(route(&open, &ann, &trigger, &ANDY), Route::Queue);
         for rules in [FAMILY, open, MAIN] {
             assert_eq!(route(&rules, &ann, &drop, &ANDY), Route::Drop(Reason::NotAllowed));
@@ -207,7 +262,69 @@ mod tests {
             assert_eq!(route(&rules, &from_me("@Andy hi"), &drop, &ANDY), Route::Queue);
         }
         assert_eq!(route(&FAMILY, &from_me("@Andy hi"), &trigger, &ANDY), Route::Queue);
-        assert_eq!(route(&FAMILY, &from_me("hi"), &trigger, &ANDY), Route::Context);
+        assert_eq!(route(&FAMILY, &from_me("hi"), &trigger, &ANDY), Route::Context(None));
+    }
+
+    #[test]
+    fn whoever_may_not_speak_is_context_with_the_reason() {
+        let all = SenderAllowlist::everybody();
+        let ann = from_ann("@Andy hi");
+        let known = Incoming { is_known: true, ..ann };
+        let owner = Incoming { is_owner: true, ..ann };
+        let of = |speakers| Rules { speakers, ..FAMILY };
+        let to = |rules: &Rules, m: &Incoming| route(rules, m, &all, &ANDY);
+        assert_eq!(to(&of(Speakers::Everybody), &ann), Route::Queue);
+        assert_eq!(to(&of(Speakers::Known), &ann), Route::Context(Some(Reason::NotKnown)));
+        assert_eq!(to(&of(Speakers::Known), &known), Route::Queue);
+        assert_eq!(to(&of(Speakers::Owner), &known), Route::Context(Some(Reason::NotTheOwner)));
+        for speakers in [Speakers::Everybody, Speakers::Known, Speakers::Owner] {
+            for rules in [of(speakers), Rules { requires_trigger: false, ..of(speakers) }] {
+                assert_eq!(to(&rules, &owner), Route::Queue);
+                assert_eq!(to(&rules, &from_me("@Andy hi")), Route::Queue);
+            }
+            assert_eq!(to(&of(speakers), &from_ann("hi")), Route::Context(None));
+            assert_eq!(to(&Rules { speakers, ..MAIN }, &ann), Route::Queue);
+        }
+        let open = Rules { requires_trigger: false, ..of(Speakers::Known) };
+        assert_eq!(to(&open, &ann), Route::Context(Some(Reason::NotKnown)));
+    }
+
+    #[test]
+    fn a_group_that_keeps_no_context_keeps_what_wakes_it_and_what_the_owner_says() {
+        let all = SenderAllowlist::everybody();
+        let rules = Rules { keeps_context: false, speakers: Speakers::Known, ..FAMILY };
+        let to = |m: &Incoming| route(&rules, m, &all, &ANDY);
+        assert_eq!(to(&from_ann("hi")), Route::Drop(Reason::NotKept));
+        assert_eq!(to(&from_ann("@Andy hi")), Route::Drop(Reason::NotKept));
+        assert_eq!(to(&Incoming { is_known: true, ..from_ann("@Andy hi") }), Route::Queue);
+        assert_eq!(to(&from_me("hi")), Route::Context(None));
+    }
+
+    #[test]
+    fn any_of_a_sender_s_addresses_is_the_sender() {
+        let text = r#"{"default":{"allow":["49170@s.whatsapp.net"],"mode":"drop"},
+            "chats":{"1@lid":{"allow":["+4917"],"mode":"trigger"}}}"#;
+        let list = SenderAllowlist::parse(text);
+        let by =
+            |senders: &[&str]| Incoming { senders: addresses(senders), ..from_ann("@Andy hi") };
+        assert_eq!(
+            route(&FAMILY, &by(&["9@lid", "49170@s.whatsapp.net"]), &list, &ANDY),
+            Route::Queue
+        );
+        assert_eq!(route(&FAMILY, &by(&["9@lid"]), &list, &ANDY), Route::Drop(Reason::NotAllowed));
+        let direct = Rules { jids: addresses(&["4917@s.whatsapp.net", "1@lid"]), ..FAMILY };
+        let denied = Route::Context(Some(Reason::MayNotTrigger));
+        assert_eq!(route(&direct, &by(&["2@lid"]), &list, &ANDY), denied);
+        assert_eq!(route(&direct, &by(&["1@lid", "4917", "+4917"]), &list, &ANDY), Route::Queue);
+        assert!(list.names(addresses(&["x", "+4917"])) && !list.names(addresses(&["x"])));
+    }
+
+    #[test]
+    fn a_mention_calls_wherever_it_stands() {
+        let mention = Incoming { calls: true, ..from_ann("what do you say, @Andy?") };
+        let all = SenderAllowlist::everybody();
+        assert_eq!(route(&FAMILY, &mention, &all, &OWN_NUMBER), Route::Queue);
+        assert_eq!(everybody(&FAMILY, "what do you say, @Andy?"), Route::Context(None));
     }
 
     /// Quirk 35: 1.x lets everybody in when the file is broken.
@@ -216,7 +333,8 @@ mod tests {
         let broken = SenderAllowlist::parse("{");
         let open = Rules { requires_trigger: false, ..FAMILY };
         for rules in [FAMILY, open] {
-            assert_eq!(route(&rules, &from_ann("@Andy hi"), &broken, &ANDY), Route::Context);
+            let denied = Route::Context(Some(Reason::MayNotTrigger));
+            assert_eq!(route(&rules, &from_ann("@Andy hi"), &broken, &ANDY), denied);
             assert_eq!(route(&rules, &from_me("@Andy hi"), &broken, &ANDY), Route::Queue);
         }
         assert_eq!(route(&MAIN, &from_ann("hi"), &broken, &OWN_NUMBER), Route::Queue);

@@ -261,12 +261,25 @@ fn main_registers_a_group_from_its_chat_and_no_one_else_does() {
         (&chess["group"]["name"], &chess["group"]["trigger"]),
         (&json!("Chess"), &json!("@Andy"))
     );
-    terminal.message("terminal:main", "bad", r#"tool:register_group {"jid": "t:7"}"#);
+    terminal.message("terminal:main", "bad", r#"tool:register_group {"name": "x"}"#);
     terminal.answer("terminal:main", "the arguments do not fit");
     client.message("t:7", "y", "hello chess");
     client.answer("t:7", "hello chess");
-    terminal.message("terminal:main", "c", &format!("tool:register_group {call}"));
+    terminal.message(
+        "terminal:main",
+        "c",
+        r#"tool:register_group {"jid": "t:2", "folder": "chess"}"#,
+    );
     terminal.answer("terminal:main", "chess exists already");
+    let change = json!({"jid": "chess", "requiresTrigger": true, "web": false});
+    terminal.message("terminal:main", "d", &format!("tool:register_group {change}"));
+    terminal.answer("terminal:main", "changed");
+    let listed: Vec<Value> =
+        serde_json::from_str(&home.run(&["groups", "list", "--json"]).1).unwrap();
+    let chess = listed.iter().find(|g| g["group"]["folder"] == "chess").unwrap();
+    let group = &chess["group"];
+    assert_eq!((&group["egress"], &group["requires_trigger"]), (&json!("api"), &json!(true)));
+    assert_eq!(group["trigger"], "@Andy", "what was not named stays");
 }
 
 #[test]

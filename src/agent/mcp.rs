@@ -164,19 +164,24 @@ fn tools() -> Vec<Tool> {
         ),
         tool(
             "register_group",
-            "Gives a chat a group of its own: a folder, an agent, a memory. Only main may.",
+            "Gives a chat a group of its own: a folder, an agent, a memory. For a chat that has one: changes what is given. \
+             Only main may. Three things are the owner's to decide; if they were not said, take what holds by default and \
+             tell the owner: who_may_trigger, keep_context, web.",
             json!({
-                "jid": string("The chat, from the unregistered chats in list_groups."),
-                "name": string("The group's name."),
-                "folder": string("Its folder: letters, digits, - and _, such as whatsapp_family."),
+                "jid": string("The chat: its id from list_groups, or its name. Where several fit you are told which."),
+                "name": string("The group's name; the chat's if absent."),
+                "folder": string("Its folder: letters, digits, - and _, such as whatsapp_family; made from the name if absent."),
                 "trigger": string("What a message must begin with; @ and the assistant's name if absent."),
-                "requiresTrigger": {"type": "boolean", "description": "Whether a message must begin with it; false if absent, so that every message is answered."},
+                "requiresTrigger": {"type": "boolean", "description": "Whether a message must begin with it. If absent: in WhatsApp groups it must, elsewhere every message is answered."},
+                "who_may_trigger": {"type": "string", "enum": ["known", "everybody", "me"], "description": "Who may wake you there besides the owner. known: people whom the owner knows (the default in WhatsApp groups)."},
+                "keep_context": {"type": "boolean", "description": "Whether what others say among themselves is kept and shown to you; true if absent."},
+                "web": {"type": "boolean", "description": "Whether the agent there may use the web; true if absent."},
             }),
-            &["jid", "name", "folder"],
+            &["jid"],
         ),
         tool(
             "list_groups",
-            "Lists the groups and chats that you may see, with their ids.",
+            "Lists the groups and chats that you may see, with their ids, the latest activity first.",
             json!({}),
             &[],
         ),

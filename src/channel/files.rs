@@ -29,6 +29,13 @@ pub struct Offer {
     name: Option<String>,
 }
 
+impl Offer {
+    /// A file that lies in the directory that channels exchange files in.
+    pub fn new(path: String, mime: String, name: String) -> Offer {
+        Offer { path, mime: Some(mime), name: Some(name) }
+    }
+}
+
 /// Reads the `attachments` of a message. What is not understood is an offer that
 /// cannot be taken, never a refused message.
 pub fn offers(value: Value) -> Vec<Result<Offer, String>> {

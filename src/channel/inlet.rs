@@ -3,12 +3,13 @@
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::files::{Offer, Place};
+use super::identify::{identify, spellings};
 use crate::config::Config;
 use crate::container::Boxed;
 use crate::db::{self, Attachment, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
-use crate::router::{self, Assistant, Command, Route, Rules, SenderAllowlist};
+use crate::router::{self, Assistant, Command, Reason, Route, Rules, SenderAllowlist};
 use crate::turns::dispatch::Wake;
 
 /// What became of a message, once that is durable.
@@ -93,9 +94,22 @@ impl Inlet {
         if offers.is_empty() || m.deleted || m.edit_of.is_some() {
             return None;
         }
-        let (jid, id) = (m.jid.clone(), m.id.clone());
+        let (jid, id, aliases) = (m.jid.clone(), m.id.clone(), m.aliases.clone());
         // A ledger that refuses this refuses the message too, and that is told.
-        self.ledger.write(move |c| db::files::receiver(c, &jid, &id)).await.ok().flatten()
+        self.ledger
+            .write(move |c| {
+                aliases.iter().try_for_each(|(lid, pn)| db::people::learn(c, lid, pn))?;
+                db::files::receiver(c, &db::people::canonical(c, &jid)?, &id)
+            })
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Whether the files of this message would be kept: for a channel that must fetch
+    /// them first.
+    pub async fn wants_files(&self, message: &Incoming) -> bool {
+        self.receiver(message, &[()]).await.is_some()
     }
 
     async fn bring(
@@ -124,7 +138,7 @@ impl Inlet {
         let stored = self.ledger.write(move |c| store(c, &channel, &message, &config));
         async move {
             let (taken, folder) = stored.await?;
-            if let Some(folder) = folder.filter(|_| taken == Taken::Stored(MessageState::Queued)) {
+            if let Some(folder) = folder {
                 // The next look into the ledger finds the row if the loop is ending.
                 let _ = wake.send(Wake::Messages(folder));
             }
@@ -152,73 +166,122 @@ impl Inlet {
     }
 }
 
+/// Stores a message; says what became of it, and which group is to be woken.
 fn store(
     c: &rusqlite::Connection,
     channel: &str,
     m: &Incoming,
     config: &Config,
 ) -> db::Result<(Taken, Option<Folder>)> {
-    db::groups::see_chat(c, &m.jid, None, &m.timestamp, Some(channel), Some(m.is_group))?;
+    let mut m = m.clone();
+    identify(c, &mut m, &config.assistant_name)?;
+    // A direct chat is called what its person is called.
+    let name = db::people::name(c, &m.jid)?;
+    db::groups::see_chat(
+        c,
+        &m.jid,
+        name.as_deref(),
+        &m.timestamp,
+        Some(channel),
+        Some(m.is_group),
+    )?;
     let Some(group) = db::groups::of_chat(c, &m.jid)? else {
         return Ok((Taken::Unregistered, None));
     };
     if m.deleted {
-        db::messages::withdraw(c, &m.jid, &m.id)?;
+        if may_change(c, &m, &m.id)? {
+            db::messages::withdraw(c, &m.jid, &m.id)?;
+        }
         return Ok((Taken::Known, None));
     }
-    let mut m = m.clone();
-    let original = m.edit_of.take();
-    if let Some(original) = &original
-        && original != &m.id
-        && db::messages::edit(c, &m.jid, original, &m.content)?
-    {
-        // The row keeps a repetition of this edit from counting as a message.
-        db::messages::store(c, &m, MessageState::Ignored, Some("an edit that was applied"))?;
-        return Ok((Taken::Known, None));
-    }
+    let assistant = Assistant { name: &config.assistant_name, own_number: config.own_number };
+    let file = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
+    let allowlist = SenderAllowlist::from_read(file);
+    let (jids, senders) = (db::people::addresses(c, &m.jid)?, spellings(c, &m.sender)?);
     let rules = Rules {
-        jid: &m.jid,
+        jids: &jids,
         is_main: group.is_main,
         requires_trigger: group.requires_trigger,
         trigger: Some(&group.trigger),
+        speakers: group.speakers,
+        keeps_context: group.keeps_context,
     };
-    let assistant = Assistant { name: &config.assistant_name, own_number: config.own_number };
+    let chat_of_sender = db::groups::of_chat(c, &m.sender)?;
     let seen = router::Incoming {
-        sender: &m.sender,
+        senders: &senders,
         from_me: m.from_me,
         local: m.trusted,
+        // Other networks let anybody say what a sender is called.
+        is_owner: db::people::is_person(&m.sender)
+            && channel == "whatsapp"
+            && chat_of_sender.is_some_and(|group| group.is_main),
+        is_known: db::people::known(c, &m.sender)? || allowlist.names(&senders),
         is_bot: false,
+        calls: m.calls_assistant,
         content: &m.content,
         is_empty: m.content.trim().is_empty() && m.attachments.is_empty(),
     };
     // A direct chat that the owner linked to main is the owner's own.
     let trusted = router::trusted(&seen, &assistant) || (group.is_main && !m.is_group);
-    let file = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
-    let route = router::route(&rules, &seen, &SenderAllowlist::from_read(file), &assistant);
+    let route = match router::route(&rules, &seen, &allowlist, &assistant) {
+        // What people think of a message is shown with the next turn, and asks for none.
+        Route::Queue if m.reacts_to.is_some() => Route::Context(None),
+        route => route,
+    };
     m.trusted = trusted;
-    if original.is_some() {
+    let mut edits_ended = false;
+    if let Some(original) = m.edit_of.take().filter(|original| *original != m.id) {
+        if !may_change(c, &m, &original)? {
+            tracing::warn!(id = m.id, "an edit of somebody else's message is not taken");
+            return Ok((Taken::Dropped, None));
+        }
+        let wakes = route == Route::Queue;
+        if db::messages::edit(c, &m.jid, &original, &m.content, wakes)? {
+            // The row keeps a repetition of this edit from counting as a message.
+            db::messages::store(c, &m, MessageState::Ignored, Some("an edit that was applied"))?;
+            return Ok((Taken::Known, Some(group.folder).filter(|_| wakes)));
+        }
+        let author = db::messages::author(c, &m.jid, &original)?;
+        edits_ended = author.is_some_and(|(_, is_open)| !is_open);
         m.content = format!("(edited an earlier message) {}", m.content);
     }
     let (state, reason) = match route {
         Route::Drop(_) => return Ok((Taken::Dropped, None)),
-        Route::Ignore(reason) => (MessageState::Ignored, Some(reason.as_str())),
-        Route::Context => (MessageState::Context, None),
+        Route::Ignore(reason) => (MessageState::Ignored, Some(reason)),
+        Route::Context(reason) => (MessageState::Context, reason),
+        // What was answered is not answered again because of a spelling mistake.
+        Route::Queue if edits_ended => (MessageState::Context, None),
         Route::Queue => (MessageState::Queued, None),
     };
     // Whoever may talk to the agent may not yet end its conversation.
     let is_command = || Command::parse(&m.content, Some(&group.trigger), &config.assistant_name);
-    if state == MessageState::Queued && !group.is_main && !m.from_me && is_command().is_some() {
+    if state == MessageState::Queued && !group.is_main && !m.trusted && is_command().is_some() {
         let reason = "a command that only the owner may give";
         let new = db::messages::store(c, &m, MessageState::Ignored, Some(reason))? == Stored::New;
         if new {
             let text = "Only my owner may do that.";
             db::outbox::add(c, &NewRow { turn: None, key: "refusal", part: 0, jid: &m.jid, text })?;
         }
-        return Ok((Taken::Refused, Some(group.folder)));
+        return Ok((Taken::Refused, None));
     }
-    let taken = match db::messages::store(c, &m, state, reason)? {
-        Stored::New => Taken::Stored(state),
-        Stored::Known => Taken::Known,
-    };
-    Ok((taken, Some(group.folder)))
+    Ok(match db::messages::store(c, &m, state, reason.map(Reason::as_str))? {
+        Stored::New => {
+            let woken = Some(group.folder).filter(|_| state == MessageState::Queued);
+            (Taken::Stored(state), woken)
+        }
+        Stored::Known => (Taken::Known, None),
+    })
 }
+
+/// Whether this sender may edit or withdraw that message. Networks whose addresses say
+/// who is who are not believed when they let somebody change what another wrote; a
+/// chat's admins may delete.
+fn may_change(c: &rusqlite::Connection, m: &Incoming, id: &str) -> db::Result<bool> {
+    let Some((author, _)) = db::messages::author(c, &m.jid, id)? else { return Ok(true) };
+    Ok(!db::people::is_person(&m.sender)
+        || db::people::same(c, &author, &m.sender)?
+        || (m.deleted && (m.from_me || db::rooms::is_admin(c, &m.jid, &m.sender)?)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,16 +5,21 @@
 //! decides nothing about who may speak.
 
 mod files;
+mod identify;
 mod inlet;
 mod lines;
+pub mod pacing;
 pub mod socket;
 pub mod terminal;
+#[cfg(feature = "whatsapp")]
+pub mod whatsapp;
 mod wire;
 
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
 
-pub use files::Place;
+pub use crate::db::Mark;
+pub use files::{Offer, Place};
 pub use inlet::{Inlet, Taken};
 
 /// Why a message could not be sent.
@@ -32,6 +37,17 @@ pub enum SendError {
     Never(String),
 }
 
+/// Whether a row of the outbox goes now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// It goes.
+    Now,
+    /// Not before this time (milliseconds), and why. It costs no attempt.
+    At(i64, String),
+    /// Never, and why.
+    Never(String),
+}
+
 /// A way to reach people.
 pub trait Channel: Send + Sync {
     /// Its name, as in `chats.channel`.
@@ -44,10 +60,26 @@ pub trait Channel: Send + Sync {
     /// the network took it.
     fn send<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, Result<(), SendError>>;
 
+    /// Whether a row may go now. Asked before each attempt.
+    fn pace<'a>(&'a self, _: &'a OutboxRow) -> Boxed<'a, crate::db::Result<Pace>> {
+        Box::pin(std::future::ready(Ok(Pace::Now)))
+    }
+
     /// Shows or hides that the assistant is at work.
     fn typing(&self, jid: &str, on: bool);
 
     /// Says that a message came to its end, after everything that its turn had to
     /// say was sent.
     fn settled(&self, jid: &str, message: &str, state: MessageState);
+
+    /// Shows that these messages were read. A channel that cannot does nothing.
+    fn read<'a>(&'a self, _: &'a [Mark]) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Puts an emoji on a message in place of the one that was there; an empty one
+    /// takes that away. A channel that cannot does nothing.
+    fn react<'a>(&'a self, _: &'a Mark, _: &'a str) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(async { Ok(()) })
+    }
 }

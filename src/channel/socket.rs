@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::lines::{Line, bind, read_line};
 use super::wire::{FromClient, MAX_LINE, ToClient};
-use super::{Channel, Inlet, SendError, wire};
+use super::{Channel, Inlet, Mark, SendError, wire};
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
 
@@ -50,6 +50,8 @@ struct Client {
     prefix: String,
     status: bool,
     typing: bool,
+    /// It shows emoji on messages.
+    reacts: bool,
     /// It sends files.
     files: bool,
     /// The directory that files are exchanged in.
@@ -138,6 +140,17 @@ impl Channel for Socket {
             let line = ToClient::Status { jid, id: message, state }.line();
             tokio::spawn(async move { client.lines.send(line).await });
         }
+    }
+
+    fn react<'a>(&'a self, mark: &'a Mark, emoji: &'a str) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(async move {
+            let client = self.client_of(&mark.jid).ok_or(SendError::Offline)?;
+            if client.reacts {
+                let line = ToClient::React { jid: &mark.jid, id: &mark.id, emoji }.line();
+                client.lines.send(line).await.map_err(|_| SendError::Offline)?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -329,6 +342,7 @@ impl Connection {
             prefix,
             status: capabilities.iter().any(|c| c == "status"),
             typing: capabilities.iter().any(|c| c == "typing"),
+            reacts: capabilities.iter().any(|c| c == "react"),
             files: capabilities.iter().any(|c| c == "files"),
             directory: PathBuf::from(&self.files),
             lines: lines.clone(),

@@ -132,6 +132,16 @@ pub enum ToClient<'a> {
         /// Whether.
         on: bool,
     },
+    /// A message shows this emoji in place of any other (for clients with the
+    /// capability `react`).
+    React {
+        /// Its chat.
+        jid: &'a str,
+        /// Its id.
+        id: &'a str,
+        /// Empty: none any more.
+        emoji: &'a str,
+    },
     /// A message came to its end (for clients with the capability `status`).
     Status {
         /// Its chat.
@@ -251,7 +261,7 @@ impl Message {
             reply_to: self.reply_to.map(|q| (q.id, q.sender_name, q.text)),
             edit_of: self.edit_of,
             deleted: self.deleted,
-            attachments: Vec::new(),
+            ..Incoming::default()
         })
     }
 }

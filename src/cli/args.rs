@@ -12,6 +12,7 @@ use super::tasks::Tasks;
 use super::{chat, explain, groups, start, status, tasks};
 use crate::agent;
 use crate::config::Config;
+use crate::db::Speakers;
 
 /// A personal Claude assistant that you message on WhatsApp.
 #[derive(Parser)]
@@ -45,6 +46,10 @@ enum Command {
     /// Scheduled tasks.
     #[command(subcommand)]
     Tasks(Tasks),
+    /// Link a messenger's account.
+    #[cfg(feature = "whatsapp")]
+    #[command(subcommand)]
+    Auth(Auth),
     /// Inside the container: drive Claude Code.
     #[command(hide = true)]
     Agent,
@@ -73,16 +78,35 @@ pub struct Explain {
     pub output: Output,
 }
 
+/// `nanoclaw auth`.
+#[cfg(feature = "whatsapp")]
+#[derive(Subcommand)]
+pub enum Auth {
+    /// Link WhatsApp by a code that the phone scans or takes.
+    Whatsapp {
+        /// Show a code to type on the phone with this number, country code included,
+        /// instead of one to scan.
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
+        /// Remove the link.
+        #[arg(long, conflicts_with = "phone")]
+        unlink: bool,
+    },
+}
+
 /// `nanoclaw groups`.
 #[derive(Subcommand)]
 pub enum Groups {
     /// Add a group: a folder, and the chat that it serves.
     Add(Add),
+    /// List every chat that is known, the latest activity first.
+    Chats(Output),
     /// Link one more chat to a group.
     Link {
         /// The group's folder.
         folder: String,
-        /// The chat's address.
+        /// The chat: its address, a phone number, or its name.
+        #[arg(value_name = "CHAT")]
         jid: String,
     },
     /// Change a group; what concerns its container holds from its next one on.
@@ -101,8 +125,9 @@ pub enum Groups {
 pub struct Add {
     /// Its folder under groups/: letters, digits, '-' and '_'.
     pub folder: String,
-    /// The chat that it serves; may be given several times.
-    #[arg(long, value_name = "JID")]
+    /// The chat that it serves: its address, a phone number, or its name; may be given
+    /// several times.
+    #[arg(long, alias = "chat", value_name = "CHAT")]
     pub jid: Vec<String>,
     /// Its name for people [default: the folder].
     #[arg(long)]
@@ -113,6 +138,13 @@ pub struct Add {
     /// Answer every message, without a trigger.
     #[arg(long)]
     pub no_trigger: bool,
+    /// Who may wake the agent besides you: known (people whom you know), everybody, me
+    /// [default: known in WhatsApp groups, else everybody].
+    #[arg(long, value_parser = speakers)]
+    pub who: Option<Speakers>,
+    /// Keep nothing of what others say among themselves.
+    #[arg(long)]
+    pub no_context: bool,
     /// What its agent may reach: web, api (the model alone), or domains such as
     /// example.org,example.net.
     #[arg(long, default_value = "web", value_name = "POLICY", value_parser = egress)]
@@ -136,6 +168,12 @@ pub struct Set {
     /// Whether a message must begin with the trigger.
     #[arg(long, group = "change", value_name = "BOOL")]
     pub requires_trigger: Option<bool>,
+    /// Who may wake the agent besides you: known (people whom you know), everybody, me.
+    #[arg(long, group = "change", value_parser = speakers)]
+    pub who: Option<Speakers>,
+    /// Whether what others say among themselves is kept and shown to the agent.
+    #[arg(long, group = "change", value_name = "BOOL")]
+    pub keep_context: Option<bool>,
     /// What its agent may reach: web, api (the model alone), or domains such as
     /// example.org,example.net.
     #[arg(long, group = "change", value_name = "POLICY", value_parser = egress)]
@@ -143,6 +181,10 @@ pub struct Set {
     /// The model to ask for; empty for NANOCLAW_MODEL or the CLI's own choice.
     #[arg(long, group = "change")]
     pub model: Option<String>,
+}
+
+fn speakers(text: &str) -> Result<Speakers, String> {
+    Speakers::parse(text).ok_or_else(|| "use known, everybody or me".into())
 }
 
 fn egress(text: &str) -> Result<String, String> {
@@ -200,6 +242,8 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
         Command::Tasks(command) => runtime.block_on(tasks::run(&*config()?, command))?,
+        #[cfg(feature = "whatsapp")]
+        Command::Auth(auth) => runtime.block_on(super::auth::run(config()?, auth))?,
         Command::Agent | Command::Mcp => Exit::Usage,
     };
     // Threads that read standard input or look up names may never end by themselves.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::args::{Add, Groups, Output};
 use super::exit::Exit;
 use crate::config::Config;
-use crate::db::{self, Group, Ledger, NewGroup};
+use crate::db::{self, Chat, Group, Ledger, NewGroup, Speakers};
 use crate::ids::Folder;
 
 /// Runs one of the subcommands.
@@ -13,6 +13,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
     match command {
         Groups::List(output) => list(config, output),
         Groups::Add(add) => add_group(config, add).await,
+        Groups::Chats(output) => chats(config, output),
         Groups::Set(set) => {
             let folder = Folder::parse(&set.folder)?;
             let said = format!("{folder} is changed");
@@ -26,6 +27,8 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
                     group.trigger = set.trigger.unwrap_or(group.trigger);
                     group.requires_trigger = set.requires_trigger.unwrap_or(group.requires_trigger);
                     group.egress = set.egress.unwrap_or(group.egress);
+                    group.speakers = set.who.unwrap_or(group.speakers);
+                    group.keeps_context = set.keep_context.unwrap_or(group.keeps_context);
                     group.model =
                         set.model.map_or(group.model, |m| Some(m).filter(|m| !m.is_empty()));
                     db::groups::update(c, &group)
@@ -35,11 +38,15 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
             Ok(Exit::Ok)
         }
         Groups::Link { folder, jid } => {
-            let (folder, jid) = (Folder::parse(folder)?, jid.clone());
-            let said = format!("{jid} is linked to {folder}");
+            let (folder, chat) = (Folder::parse(folder)?, jid.clone());
+            let to = folder.clone();
             let ledger = Ledger::open(&config.ledger())?;
-            ledger.write(move |c| db::groups::link(c, &folder, &jid)).await?;
-            println!("{said}");
+            let linked = ledger.write(move |c| {
+                let jid = address(c, &chat)?;
+                db::groups::link(c, &to, &jid)?;
+                Ok(jid)
+            });
+            println!("{} is linked to {folder}", linked.await?);
             Ok(Exit::Ok)
         }
         Groups::Remove { folder } => {
@@ -58,26 +65,34 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
 
 async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     let folder = Folder::parse(&add.folder)?;
+    let name = add.name.clone().unwrap_or_else(|| folder.to_string());
     let group = Group {
-        name: add.name.clone().unwrap_or_else(|| folder.to_string()),
-        folder,
-        is_main: false,
         trigger: add.trigger.clone().unwrap_or_default(),
         requires_trigger: !add.no_trigger,
         egress: add.egress.clone(),
-        model: None,
+        keeps_context: !add.no_context,
+        ..Group::new(folder, name)
     };
-    let new = NewGroup { group: group.clone(), chats: add.jid.clone() };
+    let (wanted, who) = (add.jid.clone(), add.who);
     let ledger = Ledger::open(&config.ledger())?;
-    ledger.write(move |c| db::groups::add(c, &new)).await?;
-    std::fs::create_dir_all(config.groups().join(group.folder.as_str()))?;
+    let added = ledger.write(move |c| {
+        let chats = wanted.iter().map(|chat| address(c, chat)).collect::<db::Result<Vec<_>>>()?;
+        let usual = chats.first().map_or(Speakers::Everybody, |jid| Speakers::default_for(jid));
+        let new = NewGroup { group: Group { speakers: who.unwrap_or(usual), ..group }, chats };
+        db::groups::add(c, &new)?;
+        Ok(new)
+    });
+    let NewGroup { group, chats } = added.await?;
+    let folder = config.groups().join(group.folder.as_str());
+    std::fs::create_dir_all(&folder)?;
     if add.output.json {
-        println!("{}", serde_json::to_string_pretty(&json!({"group": group, "chats": add.jid}))?);
+        println!("{}", serde_json::to_string_pretty(&json!({"group": group, "chats": chats}))?);
     } else {
+        println!("{} is served; its folder is {}", group.folder, folder.display());
+        println!("{}", rules(&group, &config.assistant_name));
         println!(
-            "{} is served; its folder is {}",
-            group.folder,
-            config.groups().join(group.folder.as_str()).display()
+            "`nanoclaw groups set {}` changes that: --who, --keep-context, --egress",
+            group.folder
         );
     }
     Ok(Exit::Ok)
@@ -101,16 +116,63 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         println!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
     }
     for (group, chats) in listed {
-        let trigger = match (group.is_main, group.requires_trigger, group.trigger.as_str()) {
-            (true, ..) => "main: answers everything".to_owned(),
-            (_, false, _) => "answers everything".into(),
-            (_, _, "") => format!("answers @{}", config.assistant_name),
-            (_, _, trigger) => format!("answers {trigger}"),
-        };
-        println!("{}  {}  ({trigger}; reaches {})", group.folder, group.name, group.egress);
+        println!("{}  {}  ({})", group.folder, group.name, rules(&group, &config.assistant_name));
         for chat in chats {
-            println!("    {}  {}", chat.jid, chat.name);
+            println!("    {}  {}{}", chat.jid, chat.name, closed(&chat));
         }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The address of a chat that the owner names. One of a form that may be an address is
+/// taken even if nobody wrote there yet.
+fn address(c: &rusqlite::Connection, chat: &str) -> db::Result<String> {
+    match db::groups::pick(c, chat) {
+        Ok(chat) => Ok(chat.jid),
+        Err(_) if chat.contains([':', '@']) && db::groups::meant(c, chat)?.is_empty() => {
+            Ok(chat.to_owned())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What holds for a group, in a line.
+fn rules(group: &Group, assistant: &str) -> String {
+    let what = match (group.is_main, group.requires_trigger, group.trigger.as_str()) {
+        (true, ..) => return format!("main: answers everything; reaches {}", group.egress),
+        (_, false, _) => "answers everything".to_owned(),
+        (_, _, "") => format!("answers @{assistant}"),
+        (_, _, trigger) => format!("answers {trigger}"),
+    };
+    let who = match group.speakers {
+        Speakers::Everybody => "of everybody",
+        Speakers::Known => "of people whom you know",
+        Speakers::Owner => "of you alone",
+    };
+    let context = if group.keeps_context { "" } else { "; keeps nothing of what others say" };
+    format!("{what} {who}{context}; reaches {}", group.egress)
+}
+
+fn closed(chat: &Chat) -> String {
+    chat.closed.map(|closed| format!("  ! {}", closed.reason())).unwrap_or_default()
+}
+
+fn chats(config: &Config, output: &Output) -> anyhow::Result<Exit> {
+    let all = match Ledger::look(&config.ledger())? {
+        Some(c) => db::groups::chats(&c, None)?,
+        None => Vec::new(),
+    };
+    if output.json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(Exit::Ok);
+    }
+    if all.is_empty() {
+        println!("no chats yet; one is known from its first message on");
+    }
+    for chat in all {
+        let group = chat.folder.as_ref().map_or("-", Folder::as_str);
+        let day = chat.last_activity.get(..10).unwrap_or("          ");
+        println!("{day}  {:<12}  {}  {}{}", group, chat.jid, chat.name, closed(&chat));
     }
     Ok(Exit::Ok)
 }

@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand.
 
 mod args;
+#[cfg(feature = "whatsapp")]
+mod auth;
 mod chat;
 pub mod exit;
 mod explain;

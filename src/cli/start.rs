@@ -21,6 +21,10 @@ pub async fn run(config: Arc<Config>, began: Instant) -> anyhow::Result<Exit> {
         .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    #[cfg(feature = "test-server")]
+    tracing::warn!(
+        "a build for tests: it takes any server for WhatsApp; never use it with an account"
+    );
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -56,6 +60,9 @@ fn announce(config: &Config, ready: &Ready) {
         ready.groups,
         config.socket.display(),
     );
+    if let Some(whatsapp) = &ready.whatsapp {
+        text += &format!("  whatsapp   {whatsapp}\n");
+    }
     for line in &ready.news {
         text += &format!("\n{line}\n");
     }

@@ -102,6 +102,14 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         if failed > 0 {
             problems.push(format!("{failed} answers could not be delivered and were given up; `nanoclaw explain` shows why"));
         }
+        let (held, until) = db::pace::held(&c, now_ms())?;
+        facts["outbox"]["held"] = held.into();
+        facts["outbox"]["held_until"] = until.into();
+        for chat in db::groups::chats(&c, None)?.iter().filter(|chat| chat.folder.is_some()) {
+            if let Some(closed) = chat.closed {
+                problems.push(format!("{} cannot be answered: {}", chat.name, closed.reason()));
+            }
+        }
         for (folder, error) in db::turns::failing(&c)? {
             problems.push(format!("the latest message in {folder} was not answered: {error}"));
         }

@@ -91,12 +91,43 @@ settings! {
         "The Claude Code program. `nanoclaw.sh` fetches the one that belongs to this source.";
     NANOCLAW_MODEL: Found("the one that Claude Code chooses"), "a model's name, without spaces",
         "The model for groups that name none.";
+    NANOCLAW_WHATSAPP_PACE: Value("20 300"),
+        "two whole numbers with a space between: messages a minute in one chat, and an hour in all; 0 for no ceiling; or `off`",
+        "How fast messages go out on WhatsApp. Within the ceilings there is a pause between two messages in one chat, as \
+         long as somebody takes to write. `off`: neither.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
-        "What to run when the link to a channel has been down for 5 minutes. Not yet in effect.";
+        "What to run when the link to WhatsApp has been down for 5 minutes. What is wrong is its last argument.";
+    NANOCLAW_REACTIONS: Value("👀 ✅ ❌"), "three words with spaces between, each an emoji or `-` for none; or `off`",
+        "What a message shows while the assistant works on it, when it is answered, and when it could not be.";
+    NANOCLAW_TRANSCRIBE: Found("none: voice notes are not understood"), "a shell command on one line",
+        "What turns a voice note into text, such as `whisper-cli -nt -m /opt/model.bin -f`. The file (Ogg Opus) is \
+         its last argument, what it prints is the text. It runs without a network, for 2 minutes at most.";
     NANOCLAW_UPSTREAM_PROXY: Found("none: connections are direct"), "an `http://` or `https://` URL",
         "The proxy through which this machine reaches the internet. Other proxy variables are not read. It may \
          hold a password and is never shown.", SECRET;
 }
+
+/// For tests against our own WhatsApp server; no other build knows these.
+#[cfg(feature = "test-server")]
+pub const NANOCLAW_WHATSAPP_URL: Setting = Setting {
+    name: "NANOCLAW_WHATSAPP_URL",
+    default: Found("WhatsApp"),
+    allowed: "a `ws://` address on loopback",
+    doc: "The server that stands in for WhatsApp.",
+    secret: false,
+};
+/// The base of that server's files.
+#[cfg(feature = "test-server")]
+pub const NANOCLAW_WHATSAPP_MEDIA: Setting = Setting {
+    name: "NANOCLAW_WHATSAPP_MEDIA",
+    allowed: "an `http://` address on loopback",
+    ..NANOCLAW_WHATSAPP_URL
+};
+/// The settings that only this build knows.
+#[cfg(feature = "test-server")]
+const OF_TESTS: &[&str] = &[NANOCLAW_WHATSAPP_URL.name, NANOCLAW_WHATSAPP_MEDIA.name];
+#[cfg(not(feature = "test-server"))]
+const OF_TESTS: &[&str] = &[];
 
 /// Names of 1.x that do nothing here, and what to do instead.
 pub const RETIRED: &[(&str, &str)] = &[
@@ -119,7 +150,7 @@ const OF_GUESTS: &[&str] = &["NANOCLAW_ROOT", "NANOCLAW_LABEL"];
 /// most.
 pub fn mistaken(name: &str) -> Option<&'static str> {
     let ours = name.starts_with("NANOCLAW_") && !OF_GUESTS.contains(&name);
-    if !ours || ALL.iter().any(|setting| setting.name == name) {
+    if !ours || OF_TESTS.contains(&name) || ALL.iter().any(|setting| setting.name == name) {
         return None;
     }
     let own = ALL.iter().map(|setting| setting.name).filter(|known| known.starts_with("NANOCLAW_"));

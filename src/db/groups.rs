@@ -4,6 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::ledger::{LedgerError, Result};
+use super::people;
+use super::rooms::Closed;
 use crate::ids::Folder;
 
 /// A group: a folder with an agent of its own.
@@ -23,6 +25,67 @@ pub struct Group {
     pub egress: String,
     /// The model to ask for, if not the installation's.
     pub model: Option<String>,
+    /// Who may wake the agent besides the owner.
+    pub speakers: Speakers,
+    /// Whether what others say without waking the agent is kept and shown to it.
+    pub keeps_context: bool,
+}
+
+/// Who may wake a group's agent besides the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speakers {
+    /// Whoever the sender allowlist lets.
+    Everybody,
+    /// People whom the owner knows.
+    Known,
+    /// Nobody.
+    Owner,
+}
+
+impl Speakers {
+    /// The word in the ledger and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Speakers::Everybody => "everybody",
+            Speakers::Known => "known",
+            Speakers::Owner => "owner",
+        }
+    }
+
+    /// Who is meant by a word: those of [`Speakers::as_str`], and `me` for the owner.
+    pub fn parse(word: &str) -> Option<Speakers> {
+        match word {
+            "everybody" => Some(Speakers::Everybody),
+            "known" => Some(Speakers::Known),
+            "owner" | "me" => Some(Speakers::Owner),
+            _ => None,
+        }
+    }
+
+    /// What holds for a new group with this chat, if nobody says: where strangers may
+    /// be in it, those whom the owner knows; where the network does not say who is who,
+    /// everybody.
+    pub fn default_for(jid: &str) -> Speakers {
+        if jid.ends_with("@g.us") { Speakers::Known } else { Speakers::Everybody }
+    }
+}
+
+impl Group {
+    /// A group as one is that nobody says anything about.
+    pub fn new(folder: Folder, name: String) -> Group {
+        Group {
+            folder,
+            name,
+            is_main: false,
+            trigger: String::new(),
+            requires_trigger: true,
+            egress: "web".into(),
+            model: None,
+            speakers: Speakers::Everybody,
+            keeps_context: true,
+        }
+    }
 }
 
 /// What a new group is made of.
@@ -47,10 +110,15 @@ pub struct Chat {
     pub channel: Option<String>,
     /// The group that it is linked to.
     pub folder: Option<Folder>,
+    /// When somebody last wrote there (ISO 8601); empty if nobody did.
+    pub last_activity: String,
+    /// Why it cannot be written to, if it cannot.
+    pub closed: Option<Closed>,
 }
 
 const COLUMNS: &str =
-    "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress, g.model";
+    "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress, g.model,
+    g.speakers, g.keeps_context";
 
 fn folder(text: String) -> rusqlite::Result<Folder> {
     Folder::parse(&text).map_err(|e| {
@@ -67,6 +135,8 @@ fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
         requires_trigger: row.get(4)?,
         egress: row.get(5)?,
         model: row.get(6)?,
+        speakers: Speakers::parse(&row.get::<_, String>(7)?).unwrap_or(Speakers::Owner),
+        keeps_context: row.get(8)?,
     })
 }
 
@@ -78,6 +148,8 @@ fn chat(row: &Row<'_>) -> rusqlite::Result<Chat> {
         is_group: row.get::<_, Option<bool>>(2)?.unwrap_or(false),
         channel: row.get(3)?,
         folder: row.get::<_, Option<String>>(4)?.map(folder).transpose()?,
+        last_activity: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
+        closed: row.get::<_, Option<String>>(6)?.as_deref().and_then(Closed::parse),
     })
 }
 
@@ -107,12 +179,67 @@ pub fn of_chat(c: &Connection, jid: &str) -> Result<Option<Group>> {
 /// The chats of one group, or of all; unlinked ones too when `folder` is `None`.
 pub fn chats(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Chat>> {
     let mut statement = c.prepare_cached(
-        "SELECT jid, name, is_group, channel, folder FROM chats
+        "SELECT jid, name, is_group, channel, folder, last_message_time, closed FROM chats
          WHERE jid <> '__group_sync__' AND (?1 IS NULL OR folder = ?1)
-         ORDER BY last_message_time DESC, jid",
+         ORDER BY COALESCE(last_message_time, '') DESC, jid",
     )?;
     let rows = statement.query_map([folder.map(Folder::as_str)], chat)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The chats that somebody may mean by `text`: the one with this address (any of its
+/// person's, or a phone number), else those with this name, else those whose name
+/// contains it. Letter case does not matter.
+pub fn meant(c: &Connection, text: &str) -> Result<Vec<Chat>> {
+    let all = chats(c, None)?;
+    let text = text.trim();
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let is_number =
+        digits.len() >= 7 && text.chars().all(|c| c.is_ascii_digit() || "+ ()-/".contains(c));
+    let mut addresses = vec![people::canonical(c, text)?];
+    if is_number {
+        addresses.push(people::canonical(c, &format!("{digits}@s.whatsapp.net"))?);
+    }
+    let found: Vec<Chat> = all.iter().filter(|c| addresses.contains(&c.jid)).cloned().collect();
+    let wanted = text.to_lowercase();
+    if !found.is_empty() || wanted.is_empty() {
+        return Ok(found);
+    }
+    let named = |fits: &dyn Fn(&str) -> bool| -> Vec<Chat> {
+        all.iter().filter(|chat| fits(&chat.name.to_lowercase())).cloned().collect()
+    };
+    let exact = named(&|name| name == wanted);
+    // What looks like an address is no part of a name.
+    let is_address = text.contains([':', '@']) && !text.contains(' ');
+    Ok(if exact.is_empty() && !is_address { named(&|name| name.contains(&wanted)) } else { exact })
+}
+
+/// The one chat that somebody means by `text`, or a refusal with the choices. Where
+/// several have the name, one that belongs to no group is meant.
+pub fn pick(c: &Connection, text: &str) -> Result<Chat> {
+    let mut found = meant(c, text)?;
+    if found.len() > 1 && found.iter().filter(|chat| chat.folder.is_none()).count() == 1 {
+        found.retain(|chat| chat.folder.is_none());
+    }
+    match found.as_slice() {
+        [chat] => Ok(chat.clone()),
+        [] => refuse(format!(
+            "no chat {text:?} is known; list_groups, or `nanoclaw groups chats`, shows those there are. A chat is known \
+             from its first message on"
+        )),
+        several => {
+            let line = |chat: &Chat| {
+                let day = chat.last_activity.get(..10).unwrap_or("nobody wrote yet");
+                format!("{} ({}, {day})", chat.jid, chat.name)
+            };
+            let lines: Vec<String> = several.iter().take(10).map(line).collect();
+            refuse(format!(
+                "{} chats may be meant by {text:?}: say which, by its address: {}",
+                several.len(),
+                lines.join("; ")
+            ))
+        }
+    }
 }
 
 /// Notes that a chat exists. A name replaces the old one, no name keeps it; time
@@ -138,6 +265,23 @@ pub fn see_chat(
     Ok(())
 }
 
+/// After how many seconds messages of a chat disappear, if they do.
+pub fn timer(c: &Connection, jid: &str) -> Result<Option<u32>> {
+    let seconds: Option<u32> = c
+        .prepare_cached("SELECT timer FROM chats WHERE jid = ?1")?
+        .query_row([jid], |r| r.get(0))
+        .optional()?;
+    Ok(seconds.filter(|seconds| *seconds > 0))
+}
+
+/// Notes that; 0 for never. A chat that is not known yet has none.
+pub fn set_timer(c: &Connection, jid: &str, seconds: u32) -> Result<()> {
+    let jid = people::canonical(c, jid)?;
+    c.prepare_cached("UPDATE chats SET timer = ?2 WHERE jid = ?1 AND timer <> ?2")?
+        .execute(params![jid, seconds])?;
+    Ok(())
+}
+
 /// What stands in the way of a registration.
 fn refuse<T>(reason: String) -> Result<T> {
     Err(LedgerError::Refused(reason))
@@ -153,9 +297,19 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
         ));
     }
     c.execute(
-        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, egress, added_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
-        params![g.folder.as_str(), g.name, g.is_main, g.trigger, g.requires_trigger, g.egress],
+        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, egress, speakers, keeps_context,
+            added_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+        params![
+            g.folder.as_str(),
+            g.name,
+            g.is_main,
+            g.trigger,
+            g.requires_trigger,
+            g.egress,
+            g.speakers.as_str(),
+            g.keeps_context,
+        ],
     )?;
     new.chats.iter().try_for_each(|jid| link(c, &g.folder, jid))
 }
@@ -163,9 +317,19 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
 /// Changes a group's settings; its folder and whether it is main stay.
 pub fn update(c: &Connection, g: &Group) -> Result<()> {
     c.execute(
-        "UPDATE groups SET name = ?2, trigger = ?3, requires_trigger = ?4, egress = ?5, model = ?6
+        "UPDATE groups SET name = ?2, trigger = ?3, requires_trigger = ?4, egress = ?5, model = ?6,
+            speakers = ?7, keeps_context = ?8
          WHERE folder = ?1",
-        params![g.folder.as_str(), g.name, g.trigger, g.requires_trigger, g.egress, g.model],
+        params![
+            g.folder.as_str(),
+            g.name,
+            g.trigger,
+            g.requires_trigger,
+            g.egress,
+            g.model,
+            g.speakers.as_str(),
+            g.keeps_context,
+        ],
     )?;
     Ok(())
 }
@@ -179,6 +343,7 @@ pub fn unknown(folder: &Folder) -> LedgerError {
 
 /// Links a chat to a group, unless it is linked to another.
 pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
+    let jid = &people::canonical(c, jid)?;
     if by_folder(c, folder)?.is_none() {
         return Err(unknown(folder));
     }

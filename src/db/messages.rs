@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
+use crate::ids::TurnId;
 
 /// A message as a channel hands it over.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +40,15 @@ pub struct Incoming {
     pub deleted: bool,
     /// Its files, which lie in the group's folder already.
     pub attachments: Vec<Attachment>,
+    /// The id of the message that this one, an emoji, is a reaction to.
+    pub reacts_to: Option<String>,
+    /// The addresses that it mentions; in the text they stand as `@` and what comes
+    /// before their `@`.
+    pub mentions: Vec<String>,
+    /// Whether it mentions the assistant's own number.
+    pub calls_assistant: bool,
+    /// Addresses that are known by this message to be one person's: (LID, phone number).
+    pub aliases: Vec<(String, String)>,
 }
 
 /// A message's state, as `messages.state`.
@@ -174,23 +184,58 @@ pub fn store(
     Ok(if rows == 1 { Stored::New } else { Stored::Known })
 }
 
-/// Rewrites a message that no turn has shown yet; `false` if it is too late.
-pub fn edit(c: &Connection, jid: &str, id: &str, content: &str) -> Result<bool> {
+/// Rewrites a message that no turn has shown yet; `false` if it is too late. `wakes`
+/// makes context a message that is to be answered.
+pub fn edit(c: &Connection, jid: &str, id: &str, content: &str, wakes: bool) -> Result<bool> {
     let rows = c.execute(
-        "UPDATE messages SET content = ?3 WHERE chat_jid = ?1 AND id = ?2
-         AND turn IS NULL AND state IN ('queued', 'context')",
-        params![jid, id, content],
+        "UPDATE messages SET content = ?3, state = iif(?4, 'queued', state), reason = iif(?4, NULL, reason)
+         WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
+        params![jid, id, content, wakes],
     )?;
     Ok(rows == 1)
 }
 
-/// Withdraws a message that no turn has shown yet; `false` if it is too late.
+/// Who wrote a message, and whether a turn works on it or is going to.
+pub fn author(c: &Connection, jid: &str, id: &str) -> Result<Option<(String, bool)>> {
+    Ok(c.prepare_cached(
+        "SELECT sender, state IN ('queued', 'in_turn') FROM messages WHERE chat_jid = ?1 AND id = ?2",
+    )?
+    .query_row(params![jid, id], |r| Ok((r.get(0)?, r.get(1)?)))
+    .optional()?)
+}
+
+/// The sender's name and the text of what has this id in a chat; no name for the
+/// assistant.
+pub fn said(c: &Connection, jid: &str, id: &str) -> Result<Option<(Option<String>, String)>> {
+    let theirs = c
+        .prepare_cached(
+            "SELECT sender_name, content FROM messages WHERE chat_jid = ?1 AND id = ?2",
+        )?
+        .query_row(params![jid, id], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?;
+    if theirs.is_some() {
+        return Ok(theirs);
+    }
+    Ok(c.prepare_cached("SELECT NULL, text FROM outbox WHERE channel_id = ?1")?
+        .query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?)
+}
+
+/// Withdraws a message that no turn has shown yet; `false` if it is too late: then it
+/// is only left out of what the history shows.
 pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
     let rows = c.execute(
         "UPDATE messages SET state = 'ignored', reason = 'deleted by its sender'
          WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
         params![jid, id],
     )?;
+    if rows == 0 {
+        c.execute(
+            "UPDATE messages SET reason = 'deleted by its sender'
+             WHERE chat_jid = ?1 AND id = ?2 AND state IN ('context', 'answered')",
+            params![jid, id],
+        )?;
+    }
     Ok(rows == 1)
 }
 
@@ -210,6 +255,28 @@ pub fn of_turn(c: &Connection, turn: i64) -> Result<Vec<StoredMessage>> {
     let mut statement = c.prepare_cached(&sql)?;
     let rows = statement.query_map([turn], message)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// One message.
+pub fn by_key(c: &Connection, jid: &str, id: &str) -> Result<Option<StoredMessage>> {
+    let sql = format!("SELECT {COLUMNS} FROM messages WHERE chat_jid = ?1 AND id = ?2");
+    Ok(c.prepare_cached(&sql)?.query_row([jid, id], message).optional()?)
+}
+
+/// The message that an answer of this turn should quote: the latest that it answers,
+/// if others were written in the chat since. Then an answer without a quote would seem
+/// to be one to them.
+pub fn to_quote(c: &Connection, turn: TurnId, jid: &str) -> Result<Option<String>> {
+    Ok(c.prepare_cached(
+        "SELECT m.id FROM messages m WHERE m.turn = ?1 AND m.chat_jid = ?2
+            AND m.state IN ('in_turn', 'answered', 'failed')
+            AND EXISTS (SELECT 1 FROM messages l INDEXED BY messages_chat
+                        WHERE l.chat_jid = ?2 AND l.seq > m.seq AND l.state <> 'ignored')
+            AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.turn = ?1 AND n.chat_jid = ?2 AND n.seq > m.seq
+                            AND n.state IN ('in_turn', 'answered', 'failed'))",
+    )?
+    .query_row(params![turn.0, jid], |r| r.get(0))
+    .optional()?)
 }
 
 /// The messages with this id, in whichever chat.

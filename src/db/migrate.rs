@@ -42,6 +42,8 @@ const VERSIONS: &[&[Part]] = &[
     &[Sql(include_str!("../../migrations/0003_search.sql"))],
     &[Sql(include_str!("../../migrations/0004_tasks.sql"))],
     &[Sql(include_str!("../../migrations/0005_files.sql"))],
+    &[Sql(include_str!("../../migrations/0006_people.sql"))],
+    &[Sql(include_str!("../../migrations/0007_whatsapp.sql"))],
 ];
 
 /// The version that this program reads and writes.

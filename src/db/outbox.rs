@@ -117,6 +117,15 @@ pub fn add(c: &Connection, new: &NewRow<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Makes the first row of a key quote a message of its chat; one that was sent stays.
+pub fn quote(c: &Connection, turn: TurnId, key: &str, message: &str) -> Result<()> {
+    c.prepare_cached(
+        "UPDATE outbox SET reply_to = ?3 WHERE turn = ?1 AND key = ?2 AND part = 0 AND state = 'pending'",
+    )?
+    .execute(params![turn.0, key, message])?;
+    Ok(())
+}
+
 /// The chats with something to send.
 pub fn pending_chats(c: &Connection) -> Result<Vec<String>> {
     let mut statement =
@@ -137,7 +146,10 @@ pub fn head(c: &Connection, jid: &str) -> Result<Option<OutboxRow>> {
 pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
     match delivery {
         Delivery::Sent => c
-            .prepare_cached("UPDATE outbox SET state = 'sent', attempts = attempts + 1, sent_at = ?2, error = NULL WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE outbox SET state = iif(state = 'delivered', state, 'sent'), attempts = attempts + 1,
+                    sent_at = ?2, error = NULL WHERE id = ?1",
+            )?
             .execute(params![id, now_ms()])?,
         Delivery::Later { at, error } => c
             .prepare_cached("UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3 WHERE id = ?1")?
@@ -147,6 +159,38 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
             .execute(params![id, error])?,
     };
     Ok(())
+}
+
+/// Notes that messages with these ids arrived; those that are not ours are passed
+/// over. What has arrived was sent, whatever the network said of that.
+pub fn delivered(c: &Connection, ids: &[String]) -> Result<()> {
+    let mut statement = c.prepare_cached(
+        "UPDATE outbox SET state = 'delivered', sent_at = COALESCE(sent_at, ?2)
+         WHERE channel_id = ?1 AND state IN ('pending', 'sent')",
+    )?;
+    for id in ids {
+        statement.execute(params![id, now_ms()])?;
+    }
+    Ok(())
+}
+
+/// Whether a message with this id is ours.
+pub fn is_known(c: &Connection, channel_id: &str) -> Result<bool> {
+    Ok(c.prepare_cached("SELECT 1 FROM outbox WHERE channel_id = ?1")?.exists([channel_id])?)
+}
+
+/// `(rows that wait, latest message in, latest message out)` of a channel's chats;
+/// times in milliseconds.
+pub fn traffic(c: &Connection, channel: &str) -> Result<(i64, Option<i64>, Option<i64>)> {
+    Ok(c.query_row(
+        "SELECT (SELECT count(*) FROM outbox o JOIN chats c ON c.jid = o.chat_jid
+                 WHERE o.state = 'pending' AND c.channel = ?1),
+                (SELECT max(stored_at) FROM (SELECT m.stored_at FROM messages m JOIN chats c ON c.jid = m.chat_jid
+                 WHERE c.channel = ?1 ORDER BY m.seq DESC LIMIT 1)),
+                (SELECT max(o.sent_at) FROM outbox o JOIN chats c ON c.jid = o.chat_jid WHERE c.channel = ?1)",
+        [channel],
+        |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+    )?)
 }
 
 /// Gives up what has waited in a chat since before `before` (milliseconds).

@@ -21,3 +21,9 @@ pub fn set(c: &Connection, key: &str, value: &str) -> Result<()> {
     c.execute("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)", [key, value])?;
     Ok(())
 }
+
+/// Removes a name.
+pub fn remove(c: &Connection, key: &str) -> Result<()> {
+    c.execute("DELETE FROM settings WHERE key = ?1", [key])?;
+    Ok(())
+}

@@ -23,15 +23,7 @@ fn family() -> Folder {
 }
 
 fn with_family(c: &Connection, chats: &[&str]) {
-    let group = Group {
-        folder: family(),
-        name: "Family".into(),
-        is_main: false,
-        trigger: String::new(),
-        requires_trigger: true,
-        egress: "web".into(),
-        model: None,
-    };
+    let group = Group::new(family(), "Family".into());
     let chats = chats.iter().map(|&jid| jid.to_owned()).collect();
     groups::add(c, &NewGroup { group, chats }).unwrap();
 }

@@ -1,7 +1,7 @@
 //! A long answer -> the messages that a channel can carry.
 //!
 //! Borders are sought in the order in which a reader minds them least: between
-//! paragraphs, lines, words. A code block is kept whole where it fits; where it
+//! paragraphs, lines, sentences, words. A code block is kept whole where it fits; where it
 //! does not, it is closed at the end of a piece and opened again in the next.
 //! Joined, the pieces are the text but for white space at the borders and those
 //! repeated fences.
@@ -79,9 +79,23 @@ fn border(window: &str, rest: &str, open: Option<&Fence>) -> usize {
         .find(whole)
         .or_else(|| before("\n", least).find(whole))
         .or_else(|| before("\n", 1).find(in_block))
+        .or_else(|| {
+            before(" ", least)
+                .find(|at| ends_sentence(&window[..*at], &rest[*at..]) && whole(at) && harmless(at))
+        })
         .or_else(|| before(" ", 1).find(|at| whole(at) && harmless(at)))
         .or_else(|| before("\n", 1).find(whole))
         .unwrap_or_else(|| between_letters(window, rest))
+}
+
+/// Whether a reader takes a breath here: not after a number or an abbreviation.
+fn ends_sentence(text: &str, after: &str) -> bool {
+    let Some(before) = text.strip_suffix(['.', '!', '?', '…', '。', '؟']) else { return false };
+    let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let begins = after.trim_start().chars().next();
+    word.chars().count() > 2
+        && word.chars().last().is_some_and(|c| !c.is_numeric())
+        && begins.is_none_or(|c| !c.is_lowercase() && !c.is_numeric())
 }
 
 /// The end of `window`, or a little before where that would part a letter from
@@ -200,6 +214,16 @@ mod tests {
         assert_eq!(checked(&text, 90), [[paragraph; 2].join("\n"), [paragraph; 2].join("\n")]);
         for piece in checked(&"word ".repeat(100), 70) {
             assert!(piece.split(' ').all(|word| word == "word"), "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_after_a_sentence() {
+        let line =
+            "This is one sentence about tea. That costs approx. 3. 5 euros or more, says he. "
+                .repeat(3);
+        for piece in checked(&line, 90) {
+            assert!(piece.ends_with("tea.") || piece.ends_with("he."), "{piece}");
         }
     }
 

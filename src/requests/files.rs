@@ -18,10 +18,9 @@ use crate::db::{self, Attachment, Ledger, NewRow, now_ms};
 use crate::files;
 use crate::ids::Folder;
 use crate::prompt::chat_text::chat_text;
-use crate::prompt::split;
+use crate::prompt::outgoing;
 use crate::tree::{Tree, TreeError};
 use crate::turns::dispatch::random_hex;
-use crate::turns::rows::PIECE;
 
 /// How long a copy is kept after its row was sent.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -149,7 +148,7 @@ pub fn send_file(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> 
         return Ok(Err(format!("{WAITING} files wait for this chat already: try again later")));
     }
     let caption = call.caption.as_deref().and_then(chat_text).unwrap_or_default();
-    let pieces = split::split(&caption, PIECE);
+    let pieces = outgoing::pieces(&jid, &caption);
     let first = pieces.first().map_or("", String::as_str);
     let texts = std::iter::once(first).chain(pieces.iter().skip(1).map(String::as_str));
     for (part, text) in texts.enumerate() {

@@ -4,23 +4,34 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asker, Outcome, arguments};
-use crate::db::{self, Group, NewGroup};
+use super::{Asker, Outcome, Refusal, arguments};
+use crate::db::{self, Chat, Group, NewGroup, Speakers};
 use crate::ids::Folder;
 
 #[derive(Deserialize)]
 struct Register {
+    /// The chat's address or name.
+    #[serde(alias = "chat")]
     jid: String,
-    name: String,
-    folder: String,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    folder: Option<String>,
     #[serde(default)]
     trigger: Option<String>,
     #[serde(default, rename = "requiresTrigger", alias = "requires_trigger")]
     requires_trigger: Option<bool>,
+    #[serde(default)]
+    who_may_trigger: Option<String>,
+    #[serde(default)]
+    keep_context: Option<bool>,
+    #[serde(default)]
+    web: Option<bool>,
 }
 
-/// `register_group`: a folder for a chat that belongs to none yet. An agent can
-/// never make a group main.
+/// `register_group`: a folder for a chat that belongs to none yet, or what the owner
+/// wants otherwise of the group that the chat belongs to. An agent can never make a
+/// group main, nor change main.
 pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
     let call: Register = match arguments(value) {
         Ok(call) => call,
@@ -29,28 +40,130 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
     if let Err(refusal) = asker.administers("register groups") {
         return Ok(Err(refusal));
     }
-    let folder = match Folder::parse(&call.folder) {
+    let chat = db::groups::pick(c, &call.jid)?;
+    let wanted = call.folder.as_deref().map(Folder::parse).transpose();
+    let wanted = match wanted {
         Ok(folder) => folder,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let known = db::groups::chats(c, None)?;
-    if !known.iter().any(|chat| chat.jid == call.jid) {
-        return Ok(Err(format!(
-            "no chat {:?} is known; list_groups shows those there are",
-            call.jid
-        )));
-    }
-    let group = Group {
-        folder,
-        name: call.name,
-        is_main: false,
-        trigger: call.trigger.unwrap_or_default(),
-        requires_trigger: call.requires_trigger.unwrap_or(false),
-        egress: "web".into(),
-        model: None,
+    let known = db::groups::of_chat(c, &chat.jid)?;
+    let existing = known.filter(|g| wanted.as_ref().is_none_or(|folder| *folder == g.folder));
+    let is_new = existing.is_none();
+    let before = match existing {
+        Some(group) if group.is_main => {
+            return Ok(Err("main cannot be registered anew, and answers everything in it".into()));
+        }
+        Some(group) => group,
+        None => {
+            let name = call.name.clone().unwrap_or_else(|| chat.name.clone());
+            let folder = match wanted {
+                Some(folder) => folder,
+                None => free_folder(c, &chat, &name)?,
+            };
+            by_default(folder, name, &chat)
+        }
     };
-    db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![call.jid.clone()] })?;
-    Ok(Ok(
-        json!({"registered": group.folder, "chat": call.jid, "requires_trigger": group.requires_trigger}),
-    ))
+    let group = match changed(before, &call) {
+        Ok(group) => group,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if is_new {
+        db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![chat.jid.clone()] })?;
+    } else {
+        db::groups::update(c, &group)?;
+    }
+    Ok(Ok(told(c, &group, &chat, is_new)?))
+}
+
+/// A group for a chat as it is when nobody says anything about it. In a group of
+/// WhatsApp people talk to each other: there the assistant must be called.
+pub fn by_default(folder: Folder, name: String, chat: &Chat) -> Group {
+    Group {
+        requires_trigger: chat.jid.ends_with("@g.us"),
+        speakers: Speakers::default_for(&chat.jid),
+        ..Group::new(folder, name)
+    }
+}
+
+fn changed(group: Group, call: &Register) -> Result<Group, Refusal> {
+    let speakers = match &call.who_may_trigger {
+        None => group.speakers,
+        Some(word) => Speakers::parse(word)
+            .ok_or_else(|| format!("who_may_trigger is known, everybody or me, not {word:?}"))?,
+    };
+    let egress = match call.web {
+        None => group.egress.clone(),
+        Some(true) => "web".into(),
+        Some(false) => "api".into(),
+    };
+    Ok(Group {
+        name: call.name.clone().unwrap_or(group.name),
+        trigger: call.trigger.clone().unwrap_or(group.trigger),
+        requires_trigger: call.requires_trigger.unwrap_or(group.requires_trigger),
+        speakers,
+        egress,
+        keeps_context: call.keep_context.unwrap_or(group.keeps_context),
+        ..group
+    })
+}
+
+/// What holds now, and how it is changed, for the agent to pass on.
+fn told(c: &Connection, group: &Group, chat: &Chat, is_new: bool) -> db::Result<Value> {
+    let members = db::rooms::members(c, &chat.jid)?;
+    let of = |wanted: bool| -> Vec<&str> {
+        members
+            .iter()
+            .filter(|(_, known)| *known == wanted)
+            .map(|(name, _)| name.as_str())
+            .collect()
+    };
+    let (known, others) = (of(true), of(false));
+    let mut result = json!({
+        "chat": chat.jid,
+        "name": group.name,
+        "requires_trigger": group.requires_trigger,
+        "who_may_trigger": group.speakers.as_str(),
+        "keep_context": group.keeps_context,
+        "web": group.egress != "api",
+        "tell_the_owner": "Say in one or two sentences what holds: who wakes me here (the owner always), whether what \
+            others say is kept as context, whether I may use the web here. Any of it is changed by calling \
+            register_group for this chat again with who_may_trigger (known, everybody, me), keep_context or web, or by \
+            the command `nanoclaw groups set`.",
+    });
+    result[if is_new { "registered" } else { "changed" }] = json!(group.folder);
+    if !members.is_empty() {
+        result["members_the_owner_knows"] = json!(known);
+        result["other_members"] = json!(others.len());
+    }
+    Ok(result)
+}
+
+/// A folder for a chat, from its name: `whatsapp_chess-club`.
+fn free_folder(c: &Connection, chat: &Chat, name: &str) -> db::Result<Folder> {
+    let mut plain = String::new();
+    for letter in name.to_lowercase().chars() {
+        match letter {
+            'ä' => plain.push_str("ae"),
+            'ö' => plain.push_str("oe"),
+            'ü' => plain.push_str("ue"),
+            'ß' => plain.push_str("ss"),
+            c if c.is_ascii_alphanumeric() => plain.push(c),
+            _ if !plain.ends_with('-') => plain.push('-'),
+            _ => {}
+        }
+    }
+    let plain: String = plain.trim_matches('-').chars().take(40).collect();
+    let plain = if plain.is_empty() { "group" } else { plain.trim_end_matches('-') };
+    let channel = chat.channel.as_deref().unwrap_or("chat");
+    for number in 1.. {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        // A channel may be called whatever its program likes.
+        let named = [format!("{channel}_{plain}{number}"), format!("chat_{plain}{number}")];
+        let folder = named.iter().find_map(|name| Folder::parse(name).ok());
+        let Some(folder) = folder else { break };
+        if db::groups::by_folder(c, &folder)?.is_none() {
+            return Ok(folder);
+        }
+    }
+    Err(db::LedgerError::Refused("no folder can be named after this chat: name one".into()))
 }

@@ -116,6 +116,20 @@ impl SenderAllowlist {
         }
     }
 
+    /// Which of a chat's addresses has an entry of its own; else the first.
+    pub fn address<'a>(&self, jids: &'a [String]) -> &'a str {
+        let own = jids.iter().find(|jid| self.chats.contains_key(*jid));
+        own.or(jids.first()).map_or("", String::as_str)
+    }
+
+    /// Whether the owner has written down one of these addresses anywhere.
+    pub fn names(&self, senders: &[String]) -> bool {
+        std::iter::once(&self.default).chain(self.chats.values()).any(|entry| match &entry.allow {
+            Allow::These(ids) => senders.iter().any(|sender| ids.contains(sender)),
+            Allow::Everybody | Allow::Unreadable => false,
+        })
+    }
+
     /// Whether this sender may trigger in this chat.
     pub fn may_trigger(&self, jid: &str, sender: &str) -> bool {
         match &self.entry(jid).allow {

@@ -8,12 +8,9 @@ use super::state::{Effect, Why};
 use crate::db::{self, NewRow, Tokens};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
-use crate::prompt::{notices, split};
+use crate::prompt::{notices, outgoing};
 use crate::proxy::Usage;
 use crate::router::Command;
-
-/// The longest piece of an answer, in characters: what every network shows whole.
-pub const PIECE: usize = 4000;
 
 /// What came with the event whose effects these are.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +107,7 @@ fn finish_runs(c: &Connection, ended: &[TurnId], payload: &Payload) -> db::Resul
     Ok(runs)
 }
 
-/// Puts a text into the outbox, in pieces that every network shows whole.
+/// Puts a text into the outbox, as the chat's network shows it and in pieces.
 pub fn say(
     c: &Connection,
     turn: Option<TurnId>,
@@ -118,7 +115,7 @@ pub fn say(
     jid: &str,
     text: &str,
 ) -> db::Result<()> {
-    for (part, text) in split::split(text, PIECE).iter().enumerate() {
+    for (part, text) in outgoing::pieces(jid, text).iter().enumerate() {
         db::outbox::add(c, &NewRow { turn, key, part, jid, text })?;
     }
     Ok(())
@@ -144,8 +141,15 @@ fn complete(c: &Connection, turns: &[TurnId], text: Option<&str>) -> db::Result<
             && !told.contains(&jid)
         {
             let said = db::outbox::of_turn(c, turn)?;
-            if !said.iter().any(|row| row.chat_jid == jid && row.text.trim() == text.trim()) {
+            let pieces = outgoing::pieces(&jid, text);
+            let said_before = |text: &String| {
+                said.iter().any(|row| row.chat_jid == jid && row.text.trim() == text.trim())
+            };
+            if !pieces.iter().all(said_before) {
                 say(c, Some(turn), "answer", &jid, text)?;
+                if let Some(message) = db::messages::to_quote(c, turn, &jid)? {
+                    db::outbox::quote(c, turn, "answer", &message)?;
+                }
             }
             told.push(jid);
         }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Origin, Work, note};
+use crate::db::Speakers;
 use crate::db::ledger::{LedgerError, Result};
 use crate::ids::Folder;
 use crate::prompt::notices;
@@ -174,10 +175,12 @@ fn settle(
         )?,
     };
     let rules = Rules {
-        jid: &chat.jid,
+        jids: std::slice::from_ref(&chat.jid),
         is_main: chat.is_main,
         requires_trigger: chat.requires_trigger,
         trigger: Some(&chat.trigger),
+        speakers: Speakers::Everybody,
+        keeps_context: true,
     };
     let assistant = Assistant { name: &origin.assistant, own_number: origin.own_number };
     let mut statement = c.prepare_cached(
@@ -189,9 +192,12 @@ fn settle(
     while let Some(row) = rows.next()? {
         let (sender, content): (String, String) = (row.get(1)?, row.get(3)?);
         let message = router::Incoming {
-            sender: &sender,
+            senders: std::slice::from_ref(&sender),
             from_me: row.get(2)?,
             local: false,
+            is_owner: false,
+            is_known: false,
+            calls: false,
             is_bot: false,
             content: &content,
             is_empty: false,
@@ -200,7 +206,7 @@ fn settle(
         let sent = sent.map_or(0, |t: chrono::DateTime<chrono::Utc>| t.timestamp_millis());
         let (state, reason) = match router::route(&rules, &message, &origin.allowlist, &assistant) {
             Route::Drop(reason) | Route::Ignore(reason) => ("ignored", Some(reason.as_str())),
-            Route::Context => ("context", None),
+            Route::Context(_) => ("context", None),
             Route::Queue if origin.now - sent > ANSWERED_LATE => {
                 late += 1;
                 ("context", None)

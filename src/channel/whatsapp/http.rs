@@ -1,0 +1,125 @@
+//! The HTTP client that WhatsApp's files and version come through.
+//!
+//! The connection itself is a WebSocket and not this client's. An answer is an
+//! answer whatever its status; only an exchange that did not happen is an error.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use reqwest::header::{HeaderName, HeaderValue};
+use tokio::runtime::Handle;
+use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse};
+
+/// How long one exchange may take, 25 MB over a slow line included.
+const EXCHANGE: Duration = Duration::from_secs(180);
+/// How long the other side may say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+/// The longest answer that is held in memory.
+const MOST: usize = 32 << 20;
+
+/// Over reqwest, with the upstream proxy that the rest of the program uses.
+pub struct Http {
+    client: reqwest::Client,
+    /// Where everything goes in tests: a base such as `http://127.0.0.1:1234`.
+    instead: Option<String>,
+}
+
+impl Http {
+    /// `proxy` is `NANOCLAW_UPSTREAM_PROXY`; `instead` takes the place of every host.
+    pub fn new(proxy: Option<&str>, instead: Option<String>) -> anyhow::Result<Http> {
+        // An error means that a provider is already installed, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(15))
+            .read_timeout(SILENCE)
+            .timeout(EXCHANGE)
+            .redirect(reqwest::redirect::Policy::limited(3))
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(1);
+        if let Some(url) = proxy {
+            let proxy = reqwest::Proxy::all(url)
+                .map_err(|_| anyhow::anyhow!("NANOCLAW_UPSTREAM_PROXY is not an address"))?;
+            builder = builder.proxy(proxy);
+        }
+        Ok(Http { client: builder.build()?, instead })
+    }
+
+    fn request(&self, request: HttpRequest) -> anyhow::Result<reqwest::RequestBuilder> {
+        let method = reqwest::Method::from_bytes(request.method.as_bytes())?;
+        let mut url = reqwest::Url::parse(&request.url).context("not an address")?;
+        if let Some(base) = &self.instead {
+            let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
+            url = reqwest::Url::parse(&format!("{base}{}{query}", url.path()))?;
+        }
+        let mut builder = self.client.request(method, url);
+        for (name, value) in &request.headers {
+            let name = HeaderName::from_bytes(name.as_bytes())?;
+            builder = builder.header(name, HeaderValue::from_str(value)?);
+        }
+        // Bytes have a length, so that the request has a Content-Length.
+        Ok(match request.body {
+            Some(body) => builder.body(body),
+            None => builder,
+        })
+    }
+}
+
+/// The address that a request went to has tokens in it: it is no part of an error.
+fn anonymous(error: reqwest::Error) -> anyhow::Error {
+    error.without_url().into()
+}
+
+#[async_trait]
+impl HttpClient for Http {
+    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        let mut answer = self.request(request)?.send().await.map_err(anonymous)?;
+        let status_code = answer.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(anonymous)? {
+            anyhow::ensure!(body.len() + piece.len() <= MOST, "the answer is too long");
+            body.extend_from_slice(&piece);
+        }
+        Ok(HttpResponse { status_code, body })
+    }
+
+    fn supports_streaming(&self) -> bool {
+        true
+    }
+
+    /// Called on a thread that may block; the runtime's own thread does the reading.
+    fn execute_streaming(&self, request: HttpRequest) -> anyhow::Result<StreamingHttpResponse> {
+        let handle = Handle::current();
+        let request = self.request(request)?;
+        let answer = handle.block_on(request.send()).map_err(anonymous)?;
+        let status_code = answer.status().as_u16();
+        let body = Body { handle, answer, piece: Vec::new(), read: 0 };
+        Ok(StreamingHttpResponse { status_code, body: Box::new(body) })
+    }
+}
+
+/// An answer's body, for a thread that reads it as a file.
+struct Body {
+    handle: Handle,
+    answer: reqwest::Response,
+    piece: Vec<u8>,
+    read: usize,
+}
+
+impl Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.read == self.piece.len() {
+            let next = self.handle.block_on(self.answer.chunk());
+            let Some(piece) = next.map_err(|e| std::io::Error::other(e.without_url()))? else {
+                return Ok(0);
+            };
+            (self.piece, self.read) = (piece.into(), 0);
+        }
+        let most = into.len().min(self.piece.len() - self.read);
+        into[..most].copy_from_slice(&self.piece[self.read..self.read + most]);
+        self.read += most;
+        Ok(most)
+    }
+}

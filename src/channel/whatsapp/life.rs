@@ -1,0 +1,398 @@
+//! The life of the link: when a connection is made, what ends it, and what then.
+//!
+//! The library connects again by itself, for ever and with growing pauses, as long
+//! as that can help. What it gives up for good is one of the states of [`Link`], and
+//! none of those is tried again unasked but the end of a ban. One task owns all this;
+//! others see the row, and leave a [`Wish`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use whatsapp_rust::prelude::{Client, Event};
+use whatsapp_rust::wacore::types::presence::ReceiptType;
+
+use super::client::{self, Running};
+use super::contacts;
+use super::hook::Hook;
+use super::link::{self, Happened, Link, State, Wish};
+use super::rooms;
+use super::send::WhatsApp;
+use super::store;
+use crate::channel::Inlet;
+use crate::db::{self, now_ms};
+use crate::outbox::Outbox;
+
+/// How often is looked whether the machine slept or the connection hangs.
+const LOOK: Duration = Duration::from_secs(10);
+/// A jump of the clock that means sleep.
+const SLEPT: Duration = Duration::from_secs(20);
+/// How long a connection may take to carry messages before it is made anew.
+const HANGS: Duration = Duration::from_secs(180);
+/// How long the goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// The pause after something that should not happen.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// The owner of the connection.
+pub struct Life {
+    whatsapp: WhatsApp,
+    hook: Hook,
+    outbox: Option<Outbox>,
+    poke: Arc<Notify>,
+    state: watch::Sender<Link>,
+}
+
+/// How a connection ended.
+enum Ended {
+    /// The daemon ends.
+    Stopped,
+    /// The owner wants something else.
+    Wish(Wish),
+    /// For good; the row says why.
+    Over,
+    /// The link is no more, for this reason: its keys are to go.
+    Forget(String),
+    /// It is to be made anew after a pause.
+    Again(Duration),
+}
+
+impl Life {
+    /// Of this channel. Without an inlet it links an account and receives nothing.
+    pub fn new(whatsapp: WhatsApp, inlet: Option<Inlet>, outbox: Option<Outbox>) -> Life {
+        let hook = Hook::new(whatsapp.clone(), inlet);
+        Life { whatsapp, hook, outbox, poke: Arc::default(), state: watch::Sender::default() }
+    }
+
+    /// Notified when there may be a wish.
+    pub fn poke(&self) -> Arc<Notify> {
+        self.poke.clone()
+    }
+
+    /// How things stand, from now on.
+    pub fn watch(&self) -> watch::Receiver<Link> {
+        self.state.subscribe()
+    }
+
+    /// Runs until `stop`, then says goodbye.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let mut wish = self.wish().await;
+        let mut first = true;
+        loop {
+            let link = self.look().await;
+            self.state.send_replace(link.clone());
+            let go = match wish.take() {
+                Some(Wish::Link(phone)) => Some(phone),
+                Some(Wish::Unlink) => {
+                    self.forget("you removed the link").await;
+                    None
+                }
+                Some(Wish::Cancel) => None,
+                // The start of the daemon is somebody's wish, and so is the end of a ban.
+                None if first || link.state == State::Banned => {
+                    link.may_connect(now_ms()).then_some(None)
+                }
+                None if link.state == State::Down => Some(None),
+                None => None,
+            };
+            first = false;
+            let Some(phone) = go else {
+                if !link.is_linked() && link.state == State::Linking {
+                    self.note(Happened::NotLinked("linking was interrupted".into())).await;
+                }
+                let rest = async {
+                    match link.until.filter(|_| link.state == State::Banned) {
+                        Some(until) => {
+                            let left = until.saturating_sub(now_ms()).max(1_000);
+                            sleep(Duration::from_millis(left.unsigned_abs())).await;
+                        }
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = &mut stop => return,
+                    wanted = self.next_wish() => wish = Some(wanted),
+                    () = rest => {}
+                }
+                continue;
+            };
+            match self.connection(phone, stop.as_mut()).await {
+                Ended::Stopped => return,
+                Ended::Wish(wanted) => wish = Some(wanted),
+                Ended::Over => {}
+                Ended::Forget(why) => self.forget(&why).await,
+                Ended::Again(pause) => {
+                    self.note(Happened::Lost("it is made anew".into())).await;
+                    tokio::select! {
+                        () = &mut stop => return,
+                        wanted = self.next_wish() => wish = Some(wanted),
+                        () = sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One run of the library, and its goodbye.
+    async fn connection(
+        &self,
+        phone: Option<String>,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Ended {
+        let config = self.whatsapp.config();
+        let before = self.note(Happened::Begun).await;
+        let phone = phone.filter(|_| !before.is_linked());
+        let opened = async {
+            let store = store::open(&config.whatsapp_store()).await?;
+            client::start(config, store, self.hook.clone(), phone).await
+        };
+        let mut running = match opened.await {
+            Ok(running) => running,
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "WhatsApp cannot be started");
+                if before.is_linked() {
+                    return Ended::Again(PAUSE);
+                }
+                self.note(Happened::NotLinked(format!("{error:#}"))).await;
+                return Ended::Over;
+            }
+        };
+        let ended = self.serve(&mut running, stop).await;
+        self.whatsapp.connected(None);
+        // What the library has not written yet is written now.
+        let _ = tokio::time::timeout(GOODBYE, running.handle.client().disconnect()).await;
+        ended
+    }
+
+    async fn serve(
+        &self,
+        running: &mut Running,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Ended {
+        let mut last: Option<Happened> = None;
+        let mut clock = (SystemTime::now(), Instant::now());
+        let mut since = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = running.events.recv() => {
+                    if let Some(happened) = self.take(running, &event).await {
+                        if matches!(happened, Happened::Connected(..) | Happened::Lost(_)) {
+                            since = Instant::now();
+                        }
+                        if matches!(happened, Happened::NotLinked(_)) {
+                            return Ended::Over;
+                        }
+                        last = Some(happened);
+                    }
+                }
+                () = &mut running.handle => return ended(last),
+                () = &mut stop => return Ended::Stopped,
+                () = self.poke.notified() => match self.wish().await {
+                    None => {}
+                    Some(Wish::Unlink) => {
+                        running.handle.client().logout().await;
+                        return Ended::Forget("you removed the link".into());
+                    }
+                    Some(Wish::Cancel) if !self.state.borrow().is_linked() => {
+                        self.note(Happened::NotLinked("linking was cancelled".into())).await;
+                        return Ended::Over;
+                    }
+                    // A new code, perhaps of the other kind.
+                    Some(wish @ Wish::Link(_)) if !self.state.borrow().is_linked() => {
+                        return Ended::Wish(wish);
+                    }
+                    // Who asks to connect while it is down waits no longer.
+                    Some(Wish::Link(_)) if self.state.borrow().state == State::Down => {
+                        return Ended::Again(Duration::ZERO);
+                    }
+                    Some(Wish::Link(_) | Wish::Cancel) => {}
+                },
+                () = sleep(LOOK) => {
+                    let (wall, own) = clock;
+                    clock = (SystemTime::now(), Instant::now());
+                    let passed = clock.0.duration_since(wall).unwrap_or_default();
+                    let slept = passed > (clock.1 - own) + SLEPT;
+                    let carries = self.whatsapp.client().is_some();
+                    let client = running.handle.client();
+                    let hangs = !carries && client.is_connected() && since.elapsed() > HANGS;
+                    if slept && !carries && self.state.borrow().is_linked() {
+                        // Its pause may last a quarter of an hour; the network is back now.
+                        return Ended::Again(Duration::ZERO);
+                    }
+                    if self.state.borrow().is_linked() && (slept || hangs) {
+                        tracing::info!(slept, "making the connection anew");
+                        since = Instant::now();
+                        client.reconnect_immediately().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What an event leads to; what it means for how things stand.
+    async fn take(&self, running: &Running, event: &Arc<Event>) -> Option<Happened> {
+        let client = running.handle.client();
+        contacts::take(&self.whatsapp, event).await;
+        let happened = match &**event {
+            Event::ServerAck(ack) => {
+                if ack.class.as_deref().is_none_or(|class| class == "message") {
+                    self.whatsapp.acks().tell(&ack.id, ack.error.clone());
+                }
+                return None;
+            }
+            Event::Receipt(receipt) => {
+                use ReceiptType::{Delivered, Inactive, Played, Read};
+                if matches!(receipt.r#type, Delivered | Read | Played | Inactive) {
+                    self.delivered(&receipt.message_ids).await;
+                }
+                return None;
+            }
+            Event::Messages(batch) if !batch.hook_committed => {
+                // Recovered by the phone, past the hook. It is not sent again, and it
+                // must not hold up the events either.
+                let (hook, batch) = (self.hook.clone(), batch.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = hook.take(&client, &batch.messages).await {
+                        tracing::error!(%error, "a message that the phone recovered was not stored");
+                    }
+                });
+                return None;
+            }
+            Event::UndecryptableMessage(message) => {
+                tracing::warn!(id = %message.info.id, "a message cannot be read yet; its sender's phone is asked for it again");
+                return None;
+            }
+            Event::GroupUpdate(update) => {
+                rooms::changed(&self.whatsapp, client, update.group_jid.clone());
+                return None;
+            }
+            Event::Connected(_) => {
+                let jid = |jid: Option<whatsapp_rust::Jid>| jid.map(|j| j.to_non_ad().to_string());
+                let connected = Happened::Connected(jid(client.pn()), jid(client.lid()));
+                self.note(connected.clone()).await;
+                self.connected(&client).await;
+                return Some(connected);
+            }
+            other => client::happened(other)?,
+        };
+        if !matches!(happened, Happened::Qr(..) | Happened::Code(..) | Happened::Paired(..)) {
+            self.whatsapp.connected(None);
+        }
+        self.note(happened.clone()).await;
+        Some(happened)
+    }
+
+    async fn connected(&self, client: &Arc<Client>) {
+        // The library says "online" at a login; the owner's phone would be silent then.
+        if let Err(error) = client.presence().set_unavailable().await {
+            tracing::debug!(%error, "presence was not set");
+        }
+        // Who writes sees that it arrived, although nobody is online.
+        client.set_force_active_delivery_receipts(true);
+        self.link_self().await;
+        self.whatsapp.connected(Some(client.clone()));
+        if let Some(outbox) = &self.outbox {
+            outbox.wake();
+            rooms::all(&self.whatsapp, client.clone());
+        }
+    }
+
+    /// Links the chat with oneself to main, once for each account.
+    async fn link_self(&self) {
+        let link = self.state.borrow().clone();
+        let (Some(pn), own_number) = (link.pn, self.whatsapp.config().own_number) else { return };
+        let linked = self
+            .whatsapp
+            .ledger()
+            .write(move |c| {
+                if let Some(lid) = &link.lid {
+                    db::people::learn(c, lid, &pn)?;
+                }
+                link::adopt(c, &pn, own_number)
+            })
+            .await;
+        if let Err(error) = linked {
+            tracing::error!(%error, "your chat with yourself was not linked to main");
+        }
+    }
+
+    async fn delivered(&self, ids: &[String]) {
+        let ids = ids.to_vec();
+        let noted = self.whatsapp.ledger().write(move |c| db::outbox::delivered(c, &ids)).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "a delivery was not noted");
+        }
+    }
+
+    /// Removes the keys of a link that is no more.
+    async fn forget(&self, why: &str) {
+        let path = self.whatsapp.config().whatsapp_store();
+        if let Err(error) = store::wipe(&path) {
+            tracing::error!(%error, "the keys of the link are still there");
+        }
+        self.note(Happened::LoggedOut(why.to_owned())).await;
+    }
+
+    async fn note(&self, happened: Happened) -> Link {
+        let noted = self.whatsapp.ledger().write(move |c| link::note(c, &happened)).await;
+        match noted {
+            Ok((before, after)) => {
+                if before.state != after.state {
+                    tracing::info!(from = ?before.state, to = ?after.state, "WhatsApp");
+                }
+                self.state.send_replace(after.clone());
+                after
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot note how things stand with WhatsApp");
+                self.state.borrow().clone()
+            }
+        }
+    }
+
+    async fn look(&self) -> Link {
+        match self.whatsapp.ledger().write(link::read).await {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::error!(%error, "cannot read how things stand with WhatsApp");
+                Link::default()
+            }
+        }
+    }
+
+    async fn wish(&self) -> Option<Wish> {
+        self.whatsapp.ledger().write(link::take_wish).await.unwrap_or_default()
+    }
+
+    async fn next_wish(&self) -> Wish {
+        loop {
+            let poked = self.poke.notified();
+            if let Some(wish) = self.wish().await {
+                return wish;
+            }
+            poked.await;
+        }
+    }
+}
+
+/// The library has given up; what had happened last says why.
+fn ended(last: Option<Happened>) -> Ended {
+    match last {
+        Some(Happened::LoggedOut(why)) => Ended::Forget(why),
+        Some(
+            Happened::Replaced
+            | Happened::Banned(..)
+            | Happened::Outdated
+            | Happened::Rejected(_)
+            | Happened::NotLinked(_),
+        ) => Ended::Over,
+        _ => {
+            tracing::warn!("the connection ended by itself");
+            Ended::Again(PAUSE)
+        }
+    }
+}

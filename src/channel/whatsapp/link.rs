@@ -1,0 +1,400 @@
+//! How things stand with WhatsApp: one row of the ledger, and what an event of the
+//! connection makes of it. Pure but for the two functions that read and write it.
+//!
+//! Each state is something that the owner can understand and act on. Only
+//! [`State::Connecting`] and [`State::Down`] mend themselves.
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use crate::db::{self, settings};
+
+/// Where the row lies in `settings`.
+const KEY: &str = "whatsapp";
+/// Where a wish of the owner's lies until the connection's owner takes it.
+const WISH: &str = "whatsapp_wish";
+
+/// Where it is noted whose chat with oneself was linked to main.
+const ADOPTED: &str = "whatsapp_self";
+
+/// How things stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// No account is linked, and none is being linked.
+    #[default]
+    Unlinked,
+    /// A code is shown; the phone is to scan or take it.
+    Linking,
+    /// Linked, and the connection is being made for the first time since the start.
+    Connecting,
+    /// Linked and connected.
+    Connected,
+    /// The connection is lost; it is tried again for ever.
+    Down,
+    /// The phone has removed this device. Its keys are gone.
+    LoggedOut,
+    /// Another program uses the same link. Nothing is tried until the owner says so.
+    Replaced,
+    /// WhatsApp has banned the account until [`Link::until`].
+    Banned,
+    /// WhatsApp takes this version of the program no more.
+    Outdated,
+    /// WhatsApp refuses the connection for another reason.
+    Rejected,
+}
+
+/// The row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Link {
+    /// How things stand.
+    pub state: State,
+    /// Since when, milliseconds.
+    pub since: i64,
+    /// The account's address by phone number: `4917...@s.whatsapp.net`.
+    pub pn: Option<String>,
+    /// The account's other address: `...@lid`.
+    pub lid: Option<String>,
+    /// What WhatsApp or the connection said, for people.
+    pub detail: Option<String>,
+    /// When a ban ends, milliseconds.
+    pub until: Option<i64>,
+    /// The program's version that was refused.
+    pub version: Option<String>,
+    /// While linking: the text of the code to scan.
+    pub qr: Option<String>,
+    /// While linking: the code to type.
+    pub code: Option<String>,
+    /// While linking: when what is shown ends, milliseconds.
+    pub expires: Option<i64>,
+    /// WhatsApp refuses some of what is sent (code 463): until when nothing is sent,
+    /// milliseconds.
+    pub restricted: Option<i64>,
+}
+
+/// What happens to a connection, as far as it changes how things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// The connection is to be made.
+    Begun,
+    /// A code to scan, and until when.
+    Qr(String, i64),
+    /// A code to type, and until when.
+    Code(String, i64),
+    /// Linking ended without a link; why.
+    NotLinked(String),
+    /// The phone took the code: the account's two addresses.
+    Paired(String, String),
+    /// Messages come and go.
+    Connected(Option<String>, Option<String>),
+    /// The connection was lost; why.
+    Lost(String),
+    /// The phone removed this device, or the owner did.
+    LoggedOut(String),
+    /// Another program took the link over.
+    Replaced,
+    /// Banned until; why.
+    Banned(i64, String),
+    /// This version is refused.
+    Outdated,
+    /// Refused otherwise; how.
+    Rejected(String),
+    /// A message was refused with 463; nothing is sent until then.
+    Restricted(i64),
+}
+
+/// What the owner wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// To link an account; by a code to type if the phone's number is given. With an
+    /// account linked: to connect again after a pause.
+    Link(Option<String>),
+    /// To remove the link.
+    Unlink,
+    /// To show no more codes.
+    Cancel,
+}
+
+impl Link {
+    /// What `happened` makes of this; `now` in milliseconds.
+    pub fn after(&self, happened: &Happened, now: i64) -> Link {
+        let mut next = Link { state: self.state, ..self.stripped() };
+        match happened {
+            Happened::Begun if self.is_linked() => next.state = State::Connecting,
+            Happened::Begun => next.state = State::Linking,
+            Happened::Qr(qr, until) => {
+                next.state = State::Linking;
+                next.code = self.code.clone();
+                (next.qr, next.expires) = (Some(qr.clone()), Some(*until));
+            }
+            Happened::Code(code, until) => {
+                next.state = State::Linking;
+                (next.code, next.expires) = (Some(code.clone()), Some(*until));
+            }
+            Happened::NotLinked(why) => {
+                next.state = State::Unlinked;
+                next.detail = Some(why.clone());
+            }
+            Happened::Paired(pn, lid) => {
+                next.state = State::Connecting;
+                (next.pn, next.lid) = (Some(pn.clone()), Some(lid.clone()));
+            }
+            Happened::Connected(pn, lid) => {
+                next.state = State::Connected;
+                next.pn = pn.clone().or(next.pn);
+                next.lid = lid.clone().or(next.lid);
+            }
+            Happened::Lost(why) => {
+                next.state = State::Down;
+                next.detail = Some(why.clone());
+            }
+            Happened::LoggedOut(why) => {
+                next =
+                    Link { state: State::LoggedOut, detail: Some(why.clone()), ..Link::default() };
+            }
+            Happened::Replaced => next.state = State::Replaced,
+            Happened::Banned(until, why) => {
+                next.state = State::Banned;
+                next.until = Some(*until);
+                next.detail = Some(why.clone());
+            }
+            Happened::Outdated => {
+                next.state = State::Outdated;
+                next.version = Some(env!("CARGO_PKG_VERSION").into());
+            }
+            Happened::Rejected(why) => {
+                next.state = State::Rejected;
+                next.detail = Some(why.clone());
+            }
+            Happened::Restricted(until) => {
+                next = self.clone();
+                next.restricted = Some(*until);
+            }
+        }
+        // Down and trying again is one state for whoever waits.
+        let still = next.state == self.state
+            || (self.state == State::Down && next.state == State::Connecting);
+        if still && self.since != 0 {
+            next.state = self.state;
+        }
+        next.since = if still && self.since != 0 { self.since } else { now };
+        next
+    }
+
+    /// Whether there is an account, connected or not.
+    pub fn is_linked(&self) -> bool {
+        self.pn.is_some()
+    }
+
+    /// Whether the connection is to be made without being asked: at the start of the
+    /// daemon, for which somebody asked.
+    pub fn may_connect(&self, now: i64) -> bool {
+        self.is_linked() && !self.until.is_some_and(|until| until > now)
+    }
+
+    /// Whether a link that there is, or was, carries nothing.
+    pub fn is_broken(&self) -> bool {
+        match self.state {
+            State::Unlinked | State::Linking | State::Connected => false,
+            State::Connecting | State::Down => true,
+            State::LoggedOut
+            | State::Replaced
+            | State::Banned
+            | State::Outdated
+            | State::Rejected => true,
+        }
+    }
+
+    /// One plain sentence: what is so, what it means, what to do.
+    pub fn sentence(&self, zone: chrono_tz::Tz) -> String {
+        let account = self.pn.as_deref().map(number).unwrap_or_default();
+        let detail = self.detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default();
+        match self.state {
+            State::Unlinked => {
+                "not linked: `nanoclaw auth whatsapp` links your phone".into()
+            }
+            State::Linking => "a code is shown; scan it with the phone".into(),
+            State::Connecting => format!("linked to {account}, connecting"),
+            State::Connected => format!("linked to {account}, connected"),
+            State::Down => format!(
+                "linked to {account}, but not connected{detail}; it is tried again by itself, and messages wait at WhatsApp"
+            ),
+            State::LoggedOut => format!(
+                "the phone has removed this device{detail}: `nanoclaw auth whatsapp` links it again; history and groups stay"
+            ),
+            State::Replaced => format!(
+                "another program took over the link of {account}: end it, then run `nanoclaw auth whatsapp` to go on here; messages wait at WhatsApp"
+            ),
+            State::Banned => format!(
+                "WhatsApp has banned {account} until {}{detail}; nothing is tried before, and what waits is sent after",
+                clock(self.until.unwrap_or(0), zone)
+            ),
+            State::Outdated => {
+                "WhatsApp does not take this version any more: install a newer one (`git pull`, then ./nanoclaw.sh) and start it; messages wait at WhatsApp".into()
+            }
+            State::Rejected => format!(
+                "WhatsApp refuses the connection{detail}: look at the phone for a notice, then run `nanoclaw auth whatsapp` to try again"
+            ),
+        }
+    }
+
+    /// The row without what belongs to its state alone.
+    fn stripped(&self) -> Link {
+        Link {
+            pn: self.pn.clone(),
+            lid: self.lid.clone(),
+            since: self.since,
+            restricted: self.restricted,
+            ..Link::default()
+        }
+    }
+}
+
+/// `+4917...` of an address.
+pub fn number(jid: &str) -> String {
+    let user = jid.split(['@', ':']).next().unwrap_or_default();
+    format!("+{user}")
+}
+
+fn clock(ms: i64, zone: chrono_tz::Tz) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map(|t| t.with_timezone(&zone).format("%A %H:%M").to_string())
+        .unwrap_or_default()
+}
+
+/// Reads the row.
+pub fn read(c: &Connection) -> db::Result<Link> {
+    let text = settings::get(c, KEY)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+}
+
+/// Applies what happened; the row before and after it.
+pub fn note(c: &Connection, happened: &Happened) -> db::Result<(Link, Link)> {
+    let before = read(c)?;
+    let after = before.after(happened, db::now_ms());
+    if before != after {
+        settings::set(c, KEY, &serde_json::to_string(&after).unwrap_or_default())?;
+    }
+    Ok((before, after))
+}
+
+/// Leaves a wish for whoever owns the connection.
+pub fn wish(c: &Connection, wish: &Wish) -> db::Result<()> {
+    settings::set(c, WISH, &serde_json::to_string(wish).unwrap_or_default())
+}
+
+/// Whether a wish waits to be taken.
+pub fn is_wished(c: &Connection) -> db::Result<bool> {
+    Ok(settings::get(c, WISH)?.is_some())
+}
+
+/// Takes the wish, if there is one.
+pub fn take_wish(c: &Connection) -> db::Result<Option<Wish>> {
+    let text = settings::get(c, WISH)?;
+    if text.is_some() {
+        settings::remove(c, WISH)?;
+    }
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Links the chat with oneself to main, once for each account: by its two addresses
+/// it is one chat. On a number of the assistant's own that chat is nobody's.
+pub fn adopt(c: &Connection, pn: &str, own_number: bool) -> db::Result<()> {
+    if settings::get(c, ADOPTED)?.as_deref() == Some(pn) {
+        return Ok(());
+    }
+    let main = db::groups::all(c)?.into_iter().find(|group| group.is_main);
+    if let Some(main) = main.filter(|_| !own_number) {
+        let chat = db::people::canonical(c, pn)?;
+        if db::groups::of_chat(c, &chat)?.is_none() {
+            db::groups::link(c, &main.folder, &chat)?;
+        }
+    }
+    settings::set(c, ADOPTED, pn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linked(state: State) -> Link {
+        Link {
+            state,
+            since: 5,
+            pn: Some("49170@s.whatsapp.net".into()),
+            lid: Some("9@lid".into()),
+            ..Link::default()
+        }
+    }
+
+    #[test]
+    fn a_link_goes_from_code_to_connection() {
+        let mut link = Link::default();
+        for (happened, state) in [
+            (Happened::Begun, State::Linking),
+            (Happened::Qr("2@a".into(), 60), State::Linking),
+            (Happened::Code("ABCD".into(), 180), State::Linking),
+            (Happened::Paired("49170@s.whatsapp.net".into(), "9@lid".into()), State::Connecting),
+            (Happened::Connected(None, None), State::Connected),
+            (Happened::Lost("the stream ended".into()), State::Down),
+            (Happened::Begun, State::Down),
+            (Happened::Connected(None, None), State::Connected),
+        ] {
+            link = link.after(&happened, 7);
+            assert_eq!(link.state, state, "{happened:?}");
+        }
+        assert_eq!(link.pn.as_deref(), Some("49170@s.whatsapp.net"));
+        assert_eq!((link.qr, link.code, link.detail), (None, None, None));
+    }
+
+    #[test]
+    fn how_long_it_is_down_counts_from_the_first_loss() {
+        let down = linked(State::Connected).after(&Happened::Lost("a".into()), 100);
+        let again = down.after(&Happened::Begun, 200).after(&Happened::Lost("b".into()), 300);
+        assert_eq!((down.since, again.since), (100, 100));
+        assert_eq!(again.after(&Happened::Connected(None, None), 400).since, 400);
+    }
+
+    #[test]
+    fn a_removed_device_has_no_account_and_a_banned_one_waits() {
+        let out = linked(State::Connected).after(&Happened::LoggedOut("phone".into()), 9);
+        assert!(!out.is_linked() && !out.may_connect(10) && out.is_broken());
+        let banned = linked(State::Connected).after(&Happened::Banned(50, "spam".into()), 9);
+        assert!(!banned.may_connect(49) && banned.may_connect(50));
+        let replaced = linked(State::Connected).after(&Happened::Replaced, 9);
+        assert!(replaced.is_linked() && replaced.is_broken());
+    }
+
+    #[test]
+    fn a_restriction_leaves_the_state_as_it_is() {
+        let before = linked(State::Connected);
+        let after = before.after(&Happened::Restricted(70), 9);
+        assert_eq!((after.state, after.since, after.restricted), (State::Connected, 5, Some(70)));
+    }
+
+    #[test]
+    fn each_state_has_its_own_sentence() {
+        let all = [
+            State::Unlinked,
+            State::Linking,
+            State::Connecting,
+            State::Connected,
+            State::Down,
+            State::LoggedOut,
+            State::Replaced,
+            State::Banned,
+            State::Outdated,
+            State::Rejected,
+        ];
+        let mut said: Vec<String> = all
+            .iter()
+            .map(|&state| Link { until: Some(0), ..linked(state) }.sentence(chrono_tz::UTC))
+            .collect();
+        assert!(said.iter().all(|text| !text.contains("@s.whatsapp.net")));
+        said.sort();
+        said.dedup();
+        assert_eq!(said.len(), all.len());
+    }
+}

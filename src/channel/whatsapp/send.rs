@@ -1,0 +1,386 @@
+//! The channel: what the outbox sends through, and what the connection's parts share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use whatsapp_rust::Server;
+use whatsapp_rust::prelude::{Client, Jid, MessageBuilderExt, MessageField, SendOptions, wa};
+
+use super::ack::{self, Acks, Refusal};
+use super::link::{self, Happened};
+use super::media;
+use super::presence::Typing;
+use crate::channel::{Channel, Mark, Pace, SendError, pacing};
+use crate::config::Config;
+use crate::container::Boxed;
+use crate::db::{self, Ledger, MessageState, OutboxRow, now_ms};
+
+/// The channel's name, as in `chats.channel`.
+pub const CHANNEL: &str = "whatsapp";
+
+/// How long WhatsApp may take to acknowledge.
+const ACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// How long nothing is sent after WhatsApp has restricted the account.
+const RESTRICTED: i64 = 10 * 60_000;
+/// When messages that could not be stored are fetched again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The channel. Cheap to clone.
+#[derive(Clone)]
+pub struct WhatsApp(Arc<Inner>);
+
+struct Inner {
+    ledger: Ledger,
+    config: Arc<Config>,
+    /// The client, while messages come and go.
+    client: Mutex<Option<Arc<Client>>>,
+    acks: Acks,
+    typing: Typing,
+    /// The end of a restriction, milliseconds.
+    restricted: Mutex<i64>,
+}
+
+impl WhatsApp {
+    /// A channel without a connection.
+    pub fn new(ledger: Ledger, config: Arc<Config>) -> WhatsApp {
+        WhatsApp(Arc::new(Inner {
+            ledger,
+            config,
+            client: Mutex::default(),
+            acks: Acks::default(),
+            typing: Typing::default(),
+            restricted: Mutex::default(),
+        }))
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.0.config
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// What waits for acknowledgements.
+    pub(super) fn acks(&self) -> &Acks {
+        &self.0.acks
+    }
+
+    /// The client, while messages come and go.
+    pub(super) fn client(&self) -> Option<Arc<Client>> {
+        lock(&self.0.client).clone()
+    }
+
+    /// Messages come and go through this client; or no more.
+    pub(super) fn connected(&self, client: Option<Arc<Client>>) {
+        let lost = client.is_none();
+        *lock(&self.0.client) = client;
+        if lost {
+            self.0.acks.forget();
+        }
+    }
+
+    /// Nothing is sent before this time.
+    pub(super) fn restrict(&self, until: i64) {
+        *lock(&self.0.restricted) = until;
+    }
+
+    /// The address that a chat is reached at, which need not be the one it is known by.
+    pub(super) async fn reachable(&self, client: &Client, jid: &str) -> String {
+        let (chat, ledger) = (jid.to_owned(), self.ledger());
+        let known = ledger.write(move |c| db::people::reach(c, &chat)).await;
+        let address = known.unwrap_or_else(|_| jid.to_owned());
+        // The account's own chat is reached by its number.
+        match (client.lid(), client.pn()) {
+            (Some(lid), Some(pn)) if address == lid.to_non_ad().to_string() => {
+                pn.to_non_ad().to_string()
+            }
+            _ => address,
+        }
+    }
+
+    /// Notes a chat's timer for disappearing messages: what is sent has the same.
+    pub(super) async fn note_timer(&self, jid: &str, seconds: Option<u32>) {
+        let (jid, seconds) = (jid.to_owned(), seconds.unwrap_or(0));
+        let noted = self.ledger().write(move |c| db::groups::set_timer(c, &jid, seconds)).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "a chat's timer was not noted");
+        }
+    }
+
+    /// Fetches again what was not acknowledged, when what was wrong may be over.
+    pub(super) fn come_again(&self, client: Arc<Client>) {
+        tokio::spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            client.reconnect().await;
+        });
+    }
+
+    async fn deliver(&self, row: &OutboxRow) -> Result<(), SendError> {
+        let client = self.client().ok_or(SendError::Offline)?;
+        if *lock(&self.0.restricted) > now_ms() {
+            return Err(ack::restricted());
+        }
+        let jid = self.reachable(&client, &row.chat_jid).await;
+        let to: Jid = jid.parse().map_err(|_| {
+            SendError::Never(format!("{} is no address of WhatsApp's", row.chat_jid))
+        })?;
+        let (messages, timer) = self.build(&client, row).await?;
+        for (part, message) in messages.into_iter().enumerate() {
+            let id = part_id(&row.channel_id, part);
+            let mut refused = self.attempt(&client, to.clone(), &id, &message, timer).await?;
+            if let Some(Refusal::OtherAddress(_)) = refused
+                && let Some(other) = other_address(&client, &to).await
+            {
+                refused = self.attempt(&client, other, &id, &message, timer).await?;
+            }
+            match refused {
+                None => {}
+                Some(Refusal::OtherAddress(why)) => return Err(SendError::Never(why)),
+                Some(Refusal::Send(error)) => return Err(error),
+                Some(Refusal::Restricted) => {
+                    self.now_restricted().await;
+                    return Err(ack::restricted());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends once and waits for what WhatsApp says of it; `None` if it was taken.
+    async fn attempt(
+        &self,
+        client: &Client,
+        to: Jid,
+        id: &str,
+        message: &wa::Message,
+        timer: Option<u32>,
+    ) -> Result<Option<Refusal>, SendError> {
+        let heard = self.0.acks.expect(id);
+        let mut options = SendOptions::default().with_message_id(id);
+        if let Some(seconds) = timer {
+            options = options.with_ephemeral_expiration(seconds);
+        }
+        client
+            .send_message_with_options(to, message.clone(), options)
+            .await
+            .map_err(|e| refused(client, &e))?;
+        match tokio::time::timeout(ACKNOWLEDGED, heard).await {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(code))) => Ok(Some(ack::judge(&code))),
+            // The connection was lost: it goes again, under the same id.
+            Ok(Err(_)) => Err(SendError::Offline),
+            Err(_) => Err(SendError::Later("WhatsApp did not acknowledge it in time".into())),
+        }
+    }
+
+    /// The messages of a row (one, unless it has several files) and the chat's timer.
+    async fn build(
+        &self,
+        client: &Client,
+        row: &OutboxRow,
+    ) -> Result<(Vec<wa::Message>, Option<u32>), SendError> {
+        let (jid, quoted) = (row.chat_jid.clone(), row.reply_to.clone());
+        let (quoted, timer) = self
+            .ledger()
+            .write(move |c| {
+                let quoted = match quoted {
+                    Some(id) => db::messages::by_key(c, &jid, &id)?,
+                    None => None,
+                };
+                Ok((quoted, db::groups::timer(c, &jid)?))
+            })
+            .await
+            .map_err(|e| SendError::Later(e.to_string()))?;
+        let text = self.signed(&row.text);
+        let mut messages = Vec::new();
+        for (part, file) in row.attachments.iter().enumerate() {
+            let caption = text.clone().filter(|_| part == 0);
+            // A file that cannot be had is no reason to say nothing.
+            let message = match media::upload(self, client, file, caption).await {
+                Ok(message) => message,
+                Err(error) if self.client().is_none() => {
+                    tracing::debug!(%error, "a file was not uploaded");
+                    return Err(SendError::Offline);
+                }
+                Err(error) => {
+                    return Err(SendError::Later(format!("the file was not uploaded: {error:#}")));
+                }
+            };
+            let silent = message.audio_message.is_set() && part == 0;
+            messages.push(message);
+            if let Some(text) = text.clone().filter(|_| silent) {
+                // Phones show no text with sound.
+                messages.push(wa::Message::text(text));
+            }
+        }
+        if messages.is_empty() {
+            let text = text.unwrap_or_default();
+            messages.push(match &quoted {
+                Some(quoted) => wa::Message::text_with_context(text, quote(client, quoted)),
+                None => wa::Message::text(text),
+            });
+        }
+        Ok((messages, timer))
+    }
+
+    /// On a number that the owner shares, what the assistant says begins with its name.
+    fn signed(&self, text: &str) -> Option<String> {
+        let config = self.config();
+        match (text.is_empty(), config.own_number) {
+            (true, _) => None,
+            (false, true) => Some(text.to_owned()),
+            (false, false) => Some(format!("{}: {text}", config.assistant_name)),
+        }
+    }
+
+    async fn now_restricted(&self) {
+        let until = now_ms() + RESTRICTED;
+        self.restrict(until);
+        tracing::warn!("WhatsApp restricts what this account may send (463)");
+        let noted = self.ledger().write(move |c| link::note(c, &Happened::Restricted(until))).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the restriction was not noted");
+        }
+    }
+
+    async fn react_to(&self, mark: &Mark, emoji: &str) -> Result<(), SendError> {
+        let client = self.client().ok_or(SendError::Offline)?;
+        let chat = self.reachable(&client, &mark.jid).await;
+        let to: Jid = chat.parse().map_err(|_| SendError::Never("no address".into()))?;
+        let key = wa::MessageKey {
+            remote_jid: Some(chat),
+            from_me: Some(mark.from_me),
+            id: Some(mark.id.clone()),
+            participant: mark.is_group.then(|| mark.sender.clone()),
+            ..Default::default()
+        };
+        client.send_reaction(to, key, emoji).await.map_err(|e| refused(&client, &e))?;
+        Ok(())
+    }
+
+    async fn mark_read(&self, marks: &[Mark]) -> Result<(), SendError> {
+        let client = self.client().ok_or(SendError::Offline)?;
+        // One receipt for each sender of a chat.
+        let mut rest: Vec<&Mark> = marks.iter().filter(|m| !m.from_me).collect();
+        while let Some(first) = rest.first().copied() {
+            let same = |m: &&Mark| m.jid == first.jid && m.sender == first.sender;
+            let ids: Vec<&str> = rest.iter().copied().filter(same).map(|m| m.id.as_str()).collect();
+            let chat = self.reachable(&client, &first.jid).await;
+            let chat: Jid = chat.parse().map_err(|_| SendError::Never("no address".into()))?;
+            let sender = first.sender.parse::<Jid>().ok().filter(|_| first.is_group);
+            client
+                .mark_as_read(&chat, sender.as_ref(), &ids)
+                .await
+                .map_err(|_| SendError::Offline)?;
+            rest.retain(|m| !same(&m));
+        }
+        Ok(())
+    }
+}
+
+impl Channel for WhatsApp {
+    fn name(&self) -> &str {
+        CHANNEL
+    }
+
+    fn owns(&self, jid: &str) -> bool {
+        owns(jid)
+    }
+
+    fn send<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(self.deliver(row))
+    }
+
+    fn pace<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, db::Result<Pace>> {
+        Box::pin(async {
+            // A row that cannot go anyway waits for the connection.
+            match self.client() {
+                Some(_) => pacing::ask(&self.0.ledger, self.config().pace, row, 0).await,
+                None => Ok(Pace::Now),
+            }
+        })
+    }
+
+    fn typing(&self, jid: &str, on: bool) {
+        self.0.typing.set(self, jid, on);
+    }
+
+    fn settled(&self, _: &str, _: &str, _: MessageState) {}
+
+    fn read<'a>(&'a self, marks: &'a [Mark]) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(self.mark_read(marks))
+    }
+
+    fn react<'a>(&'a self, mark: &'a Mark, emoji: &'a str) -> Boxed<'a, Result<(), SendError>> {
+        Box::pin(self.react_to(mark, emoji))
+    }
+}
+
+/// Whether an address is WhatsApp's.
+pub fn owns(jid: &str) -> bool {
+    ["@s.whatsapp.net", "@lid", "@g.us"].iter().any(|server| jid.ends_with(server))
+}
+
+/// The id of a row's n-th message: the same in each attempt.
+fn part_id(id: &str, part: usize) -> String {
+    match part {
+        0 => id.to_owned(),
+        part => format!("{}{part:02X}", &id[..id.len().saturating_sub(2)]),
+    }
+}
+
+/// The other address of the same person.
+async fn other_address(client: &Client, jid: &Jid) -> Option<Jid> {
+    let entry = client.get_lid_pn_entry(jid).await.ok().flatten()?;
+    Some(match jid.server {
+        Server::Lid => Jid::new(&*entry.phone_number, Server::Pn),
+        _ => Jid::new(&*entry.lid, Server::Lid),
+    })
+}
+
+fn quote(client: &Client, quoted: &db::StoredMessage) -> wa::ContextInfo {
+    let own = || client.pn().map(|pn| pn.to_non_ad().to_string()).unwrap_or_default();
+    wa::ContextInfo {
+        stanza_id: Some(quoted.id.clone()),
+        participant: Some(if quoted.from_me { own() } else { quoted.sender.clone() }),
+        quoted_message: MessageField::some(wa::Message::text(quoted.content.clone())),
+        ..Default::default()
+    }
+}
+
+/// What the library's refusal to send means.
+fn refused(client: &Client, error: &whatsapp_rust::SendError) -> SendError {
+    use whatsapp_rust::SendError as Theirs;
+    match error {
+        _ if !client.is_logged_in() => SendError::Offline,
+        Theirs::NotLoggedIn | Theirs::Client(_) => SendError::Offline,
+        Theirs::InvalidRequest(why) => SendError::Never(why.clone()),
+        other => SendError::Later(other.to_string()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_of_a_row_has_an_id_of_its_own_which_stays() {
+        let id = "3EB0AABBCCDDEEFF001122";
+        assert_eq!(part_id(id, 0), id);
+        assert_eq!(part_id(id, 1), "3EB0AABBCCDDEEFF001101");
+        assert_eq!(part_id(id, 1).len(), id.len());
+    }
+
+    #[test]
+    fn whatsapp_s_addresses_are_known_by_their_servers() {
+        assert!(owns("49170@s.whatsapp.net") && owns("1@lid") && owns("1-2@g.us"));
+        assert!(!owns("tg:1") && !owns("terminal:main") && !owns("status@broadcast"));
+    }
+}

@@ -1,0 +1,87 @@
+//! What was sent when: what it depends on whether a row may go now.
+
+use rusqlite::{Connection, params};
+
+use super::ledger::Result;
+use super::people;
+
+/// What the ledger knows of a chat and of all chats of its network. Times are
+/// milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sendings {
+    /// Sent in the chat since `chat_since`, newest first.
+    pub in_chat: Vec<i64>,
+    /// How many were sent in all since `all_since`.
+    pub count_in_all: u32,
+    /// When the `limit`-th newest of them was sent.
+    pub nth_newest: i64,
+    /// When the newest was sent.
+    pub last_in_all: i64,
+    /// Whether nobody there ever wrote, nor did the owner, nor link it to a group.
+    pub is_stranger: bool,
+}
+
+/// What was sent to the addresses that end like one of WhatsApp's.
+pub fn sendings(
+    c: &Connection,
+    jid: &str,
+    chat_since: i64,
+    all_since: i64,
+    limit: u32,
+) -> Result<Sendings> {
+    const SENT: &str = "FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND (chat_jid LIKE '%@s.whatsapp.net'
+        OR chat_jid LIKE '%@lid' OR chat_jid LIKE '%@g.us')";
+    let in_chat = c
+        .prepare_cached(
+            "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND chat_jid = ?2
+             ORDER BY sent_at DESC",
+        )?
+        .query_map(params![chat_since, jid], |r| r.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let (count_in_all, last_in_all) = c
+        .prepare_cached(&format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"))?
+        .query_row([all_since], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let mut nth_newest = 0;
+    if limit > 0 && count_in_all >= limit {
+        let sql = format!("SELECT sent_at {SENT} ORDER BY sent_at DESC LIMIT 1 OFFSET ?2");
+        nth_newest =
+            c.prepare_cached(&sql)?.query_row(params![all_since, limit - 1], |r| r.get(0))?;
+    }
+    Ok(Sendings {
+        in_chat,
+        count_in_all,
+        nth_newest,
+        last_in_all,
+        is_stranger: is_stranger(c, jid)?,
+    })
+}
+
+/// A chat that is linked to no group, and in which nobody wrote.
+fn is_stranger(c: &Connection, jid: &str) -> Result<bool> {
+    let jid = people::canonical(c, jid)?;
+    let met = c
+        .prepare_cached(
+            "SELECT 1 FROM chats WHERE jid = ?1
+             AND (folder IS NOT NULL OR COALESCE(last_message_time, '') <> '')",
+        )?
+        .exists([&jid])?;
+    Ok(!met)
+}
+
+/// Says that a row waits until `at` (milliseconds), and why. It costs no attempt.
+pub fn hold(c: &Connection, row: i64, at: i64, why: &str) -> Result<()> {
+    c.prepare_cached("UPDATE outbox SET not_before = ?2, error = ?3 WHERE id = ?1")?
+        .execute(params![row, at, why])?;
+    Ok(())
+}
+
+/// How many rows wait for their pace for longer than `from` (milliseconds), and until
+/// when the last of them.
+pub fn held(c: &Connection, from: i64) -> Result<(i64, Option<i64>)> {
+    Ok(c.query_row(
+        "SELECT count(*), max(not_before) FROM outbox
+         WHERE state = 'pending' AND attempts = 0 AND not_before > ?1",
+        [from],
+        |r| Ok((r.get(0)?, r.get(1)?)),
+    )?)
+}

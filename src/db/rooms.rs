@@ -1,0 +1,131 @@
+//! Chats of several people: who is in them, and whether they can be written to.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+
+use super::groups;
+use super::ledger::Result;
+use super::people;
+
+/// A chat of several, as the network describes it.
+#[derive(Clone, Debug, Default)]
+pub struct Room {
+    /// Its address.
+    pub jid: String,
+    /// Its name, if the network says one.
+    pub name: Option<String>,
+    /// Who is in it.
+    pub members: Vec<Member>,
+    /// Why it cannot be written to, if it cannot.
+    pub closed: Option<Closed>,
+}
+
+/// Somebody in a chat.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// One of their addresses.
+    pub jid: String,
+    /// Their other one, if the network says it.
+    pub other: Option<String>,
+    /// Whether they administer the chat.
+    pub is_admin: bool,
+}
+
+/// Why a chat cannot be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closed {
+    /// The account is not in it any more.
+    Removed,
+    /// Only its admins may write, and the account is none.
+    AdminsOnly,
+}
+
+impl Closed {
+    /// The word in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Closed::Removed => "removed",
+            Closed::AdminsOnly => "admins_only",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Closed> {
+        match word {
+            "removed" => Some(Closed::Removed),
+            "admins_only" => Some(Closed::AdminsOnly),
+            _ => None,
+        }
+    }
+
+    /// In a sentence for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Closed::Removed => "your account is not in this chat any more",
+            Closed::AdminsOnly => "only admins may write in this chat, and your account is none",
+        }
+    }
+}
+
+/// Notes how a chat of several is now: all of it, in place of what was known.
+pub fn sync(c: &Connection, channel: &str, room: &Room) -> Result<()> {
+    let name = room.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    groups::see_chat(c, &room.jid, name, "", Some(channel), Some(true))?;
+    close(c, &room.jid, room.closed)?;
+    c.execute("DELETE FROM members WHERE chat_jid = ?1", [&room.jid])?;
+    for member in &room.members {
+        if !people::is_person(&member.jid) {
+            continue;
+        }
+        if let Some(other) = &member.other {
+            people::learn(c, &member.jid, other)?;
+            people::learn(c, other, &member.jid)?;
+        }
+        let person = people::person(c, &member.jid)?;
+        c.prepare_cached(
+            "INSERT OR REPLACE INTO members (chat_jid, person, is_admin) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![room.jid, person, member.is_admin])?;
+    }
+    Ok(())
+}
+
+/// Notes whether a chat can be written to.
+pub fn close(c: &Connection, jid: &str, closed: Option<Closed>) -> Result<()> {
+    c.execute(
+        "UPDATE chats SET closed = ?2 WHERE jid = ?1",
+        params![jid, closed.map(Closed::as_str)],
+    )?;
+    Ok(())
+}
+
+/// Why a chat cannot be written to, if it cannot.
+pub fn closed(c: &Connection, jid: &str) -> Result<Option<Closed>> {
+    let word: Option<Option<String>> = c
+        .prepare_cached("SELECT closed FROM chats WHERE jid = ?1")?
+        .query_row([jid], |r| r.get(0))
+        .optional()?;
+    Ok(word.flatten().as_deref().and_then(Closed::parse))
+}
+
+/// Whether somebody administers a chat.
+pub fn is_admin(c: &Connection, chat: &str, jid: &str) -> Result<bool> {
+    Ok(c.prepare_cached(
+        "SELECT 1 FROM members m JOIN addresses a ON a.person = m.person
+         WHERE m.chat_jid = ?1 AND a.jid = ?2 AND m.is_admin",
+    )?
+    .exists([chat, jid])?)
+}
+
+/// Who is in a chat: what they are called, or their address, and whether the owner
+/// knows them.
+pub fn members(c: &Connection, chat: &str) -> Result<Vec<(String, bool)>> {
+    let mut statement = c.prepare_cached(
+        "SELECT COALESCE(p.contact, p.name, p.jid),
+            p.contact IS NOT NULL OR p.wrote OR c.folder IS NOT NULL
+         FROM members m JOIN people p ON p.id = m.person LEFT JOIN chats c ON c.jid = p.jid
+         WHERE m.chat_jid = ?1 ORDER BY 2 DESC, 1",
+    )?;
+    let rows = statement.query_map([chat], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
