@@ -29,6 +29,11 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
                     group.egress = set.egress.unwrap_or(group.egress);
                     group.speakers = set.who.unwrap_or(group.speakers);
                     group.keeps_context = set.keep_context.unwrap_or(group.keeps_context);
+                    let wants = &mut group.container;
+                    wants.vm = set.isolation.map_or(wants.vm, |i| i == "vm");
+                    wants.memory = set.memory.map_or(wants.memory, |m| Some(m).filter(|m| *m > 0));
+                    wants.cpus = set.cpus.map_or(wants.cpus, |n| Some(n).filter(|n| *n > 0.0));
+                    wants.once = set.once.unwrap_or(wants.once);
                     group.model =
                         set.model.map_or(group.model, |m| Some(m).filter(|m| !m.is_empty()));
                     db::groups::update(c, &group)
@@ -116,7 +121,13 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         println!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
     }
     for (group, chats) in listed {
-        println!("{}  {}  ({})", group.folder, group.name, rules(&group, &config.assistant_name));
+        let mut words = vec![rules(&group, &config.assistant_name)];
+        let wants = &group.container;
+        words.extend(wants.vm.then(|| "in a virtual machine only".to_owned()));
+        words.extend(wants.memory.map(|mib| format!("{mib} MiB")));
+        words.extend(wants.cpus.map(|n| format!("{n} cpus")));
+        words.extend(wants.once.then(|| "a container for each turn".to_owned()));
+        println!("{}  {}  ({})", group.folder, group.name, words.join("; "));
         for chat in chats {
             println!("    {}  {}{}", chat.jid, chat.name, closed(&chat));
         }

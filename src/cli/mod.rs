@@ -4,9 +4,11 @@ mod args;
 #[cfg(feature = "whatsapp")]
 mod auth;
 mod chat;
+mod doctor;
 pub mod exit;
 mod explain;
 mod groups;
+mod image;
 mod start;
 mod status;
 mod tasks;

@@ -28,7 +28,7 @@ pub mod turns;
 
 pub use claim::{Claim, claim};
 pub use files::Attachment;
-pub use groups::{Chat, Group, NewGroup, Speakers};
+pub use groups::{Chat, Group, NewGroup, Speakers, Wants};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};
 pub use marks::{Emoji, Mark};
