@@ -2,6 +2,8 @@
 //! promises to other tests, and that two makes of clients understand each other.
 #![allow(clippy::unwrap_used)]
 
+#[path = "whatsapp/cases/baileys.rs"]
+mod baileys;
 #[path = "whatsapp/client.rs"]
 mod client;
 #[path = "whatsapp/cases/faults.rs"]
@@ -16,6 +18,8 @@ mod link;
 mod mail;
 #[path = "whatsapp/cases/media.rs"]
 mod media;
+#[path = "whatsapp/cases/peer.rs"]
+mod peer;
 #[path = "whatsapp/server/mod.rs"]
 mod server;
 #[path = "whatsapp/cases/talk.rs"]
