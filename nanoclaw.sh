@@ -387,6 +387,18 @@ limit() {
   [ "$2" -le "$3" ] || { say "$1: $2 is more than $3" && return 1; }
 }
 
+# The program that people run takes nothing but WhatsApp for WhatsApp: it knows no
+# other address, and was built without the switch that passes over certificates.
+real_whatsapp() {
+  local said code=0
+  said=$(cd "$root" && NANOCLAW_WHATSAPP_URL=ws://127.0.0.1:1/ "$binary" status 2>&1) || code=$?
+  [ "$code" = 78 ] && [[ $said == *"NANOCLAW_WHATSAPP_URL"*"is no setting"* ]] ||
+    die "the release build knows NANOCLAW_WHATSAPP_URL (exit code $code): $said"
+  if (cd "$root" && cargo tree --locked --edges features) | grep -q 'danger-skip'; then
+    die "the default build has a danger-skip feature"
+  fi
+}
+
 run_tests() {
   need_rust
   run 'install' components
@@ -403,6 +415,7 @@ run_tests() {
   run 'guest build' build_guest
   run 'tests' cargo test --locked --features test-server
   run 'release build' build
+  run 'the real WhatsApp alone' real_whatsapp
   run 'newcomer' newcomer
   run 'ratchet' ratchet
   printf 'all steps passed in %s s\n' "$SECONDS"

@@ -1,5 +1,8 @@
 //! `nanoclaw status`: read from the ledger, with the daemon up or down.
 
+#[cfg(feature = "whatsapp")]
+mod whatsapp;
+
 use serde_json::{Value, json};
 
 use super::args::Output;
@@ -47,6 +50,10 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         println!("stronger    {} is not ready: {}", text(&passed["runtime"]), text(&passed["why"]));
     }
     println!("model       {}", text(&facts["model"]));
+    #[cfg(feature = "whatsapp")]
+    for (n, line) in whatsapp::lines(&facts["whatsapp"], config.timezone).iter().enumerate() {
+        println!("{:<11} {line}", if n == 0 { "whatsapp" } else { "" });
+    }
     println!("groups      {}", facts["groups"]);
     println!(
         "containers  {} of at most {}",
@@ -109,6 +116,13 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         }
         facts["messages"] =
             db::messages::counts(&c)?.into_iter().map(|(s, n)| (s, Value::from(n))).collect();
+        #[cfg(feature = "whatsapp")]
+        {
+            let (link, problem) = whatsapp::facts(&c, daemon.is_some(), config.timezone)?;
+            facts["whatsapp"] = link;
+            // It leads: nothing else matters as much.
+            problems.splice(0..0, problem);
+        }
         let (pending, failed, oldest) = db::outbox::health(&c)?;
         facts["outbox"] = json!({"pending": pending, "failed": failed, "oldest_ms": oldest});
         if oldest.is_some_and(|age| age > 5 * 60_000) {

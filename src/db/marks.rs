@@ -84,3 +84,53 @@ pub fn reacted(c: &Connection, mark: &Mark, emoji: &str) -> Result<()> {
         .execute(params![mark.jid, mark.id, emoji])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::db::{Incoming, MessageState, groups, messages, migrate};
+
+    fn emoji() -> Emoji {
+        Emoji { working: "👀".into(), done: String::new(), failed: "❌".into() }
+    }
+
+    #[test]
+    fn what_is_shown_follows_the_state_and_is_shown_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("messages.db");
+        let c = Connection::open(&path).unwrap();
+        migrate::run(&c, &path).unwrap();
+        groups::see_chat(&c, "1@g.us", None, "", Some("whatsapp"), Some(true)).unwrap();
+        let message =
+            |id: &str| Incoming { jid: "1@g.us".into(), id: id.into(), ..Incoming::default() };
+        messages::store(&c, &message("context"), MessageState::Context, None).unwrap();
+        messages::store(&c, &message("asked"), MessageState::Queued, None).unwrap();
+        assert_eq!(due(&c, Some(&emoji())).unwrap(), [], "no agent has them yet");
+        c.execute_batch(
+            "INSERT INTO turns (folder, chat_jid, kind, session, prompt, trusted, state, created_at)
+             VALUES ('x', '1@g.us', 'message', 'group', '', 0, 'running', 0);
+             UPDATE messages SET turn = 1;
+             UPDATE messages SET state = 'in_turn' WHERE id = 'asked';",
+        )
+        .unwrap();
+        let shown = |c: &Connection| {
+            let marks = due(c, Some(&emoji())).unwrap();
+            for mark in &marks {
+                read(c, mark).unwrap();
+                if let Some(emoji) = &mark.emoji {
+                    reacted(c, mark, emoji).unwrap();
+                }
+            }
+            marks.into_iter().map(|m| (m.id, m.unread, m.emoji)).collect::<Vec<_>>()
+        };
+        let at_work =
+            [("context".to_owned(), true, None), ("asked".to_owned(), true, Some("👀".to_owned()))];
+        assert_eq!(shown(&c), at_work);
+        assert_eq!(shown(&c), []);
+        c.execute("UPDATE messages SET state = 'answered' WHERE id = 'asked'", []).unwrap();
+        assert_eq!(shown(&c), [("asked".to_owned(), false, Some(String::new()))]);
+        assert_eq!(shown(&c), []);
+        assert_eq!(due(&c, None).unwrap(), [], "switched off, nothing is put on anything");
+    }
+}

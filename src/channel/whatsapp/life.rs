@@ -53,8 +53,8 @@ enum Ended {
     Wish(Wish),
     /// For good; the row says why.
     Over,
-    /// The link is no more, for this reason: its keys are to go.
-    Forget(String),
+    /// The link is no more, as this says: its keys are to go.
+    Forget(Happened),
     /// It is to be made anew after a pause.
     Again(Duration),
 }
@@ -87,7 +87,7 @@ impl Life {
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
                 Some(Wish::Unlink) => {
-                    self.forget("you removed the link").await;
+                    self.forget(removed()).await;
                     None
                 }
                 Some(Wish::Cancel) => None,
@@ -123,7 +123,7 @@ impl Life {
                 Ended::Stopped => return,
                 Ended::Wish(wanted) => wish = Some(wanted),
                 Ended::Over => {}
-                Ended::Forget(why) => self.forget(&why).await,
+                Ended::Forget(happened) => self.forget(happened).await,
                 Ended::Again(pause) => {
                     self.note(Happened::Lost("it is made anew".into())).await;
                     tokio::select! {
@@ -195,7 +195,7 @@ impl Life {
                     None => {}
                     Some(Wish::Unlink) => {
                         running.handle.client().logout().await;
-                        return Ended::Forget("you removed the link".into());
+                        return Ended::Forget(removed());
                     }
                     Some(Wish::Cancel) if !self.state.borrow().is_linked() => {
                         self.note(Happened::NotLinked("linking was cancelled".into())).await;
@@ -329,12 +329,12 @@ impl Life {
     }
 
     /// Removes the keys of a link that is no more.
-    async fn forget(&self, why: &str) {
+    async fn forget(&self, happened: Happened) {
         let path = self.whatsapp.config().whatsapp_store();
         if let Err(error) = store::wipe(&path) {
             tracing::error!(%error, "the keys of the link are still there");
         }
-        self.note(Happened::LoggedOut(why.to_owned())).await;
+        self.note(happened).await;
     }
 
     async fn note(&self, happened: Happened) -> Link {
@@ -379,10 +379,15 @@ impl Life {
     }
 }
 
+/// The owner has removed the link.
+fn removed() -> Happened {
+    Happened::NotLinked("you removed the link".into())
+}
+
 /// The library has given up; what had happened last says why.
 fn ended(last: Option<Happened>) -> Ended {
     match last {
-        Some(Happened::LoggedOut(why)) => Ended::Forget(why),
+        Some(out @ Happened::LoggedOut(_)) => Ended::Forget(out),
         Some(
             Happened::Replaced
             | Happened::Banned(..)

@@ -82,7 +82,7 @@ pub enum Happened {
     Qr(String, i64),
     /// A code to type, and until when.
     Code(String, i64),
-    /// Linking ended without a link; why.
+    /// There is no link, or none any more by the owner's wish; why.
     NotLinked(String),
     /// The phone took the code: the account's two addresses.
     Paired(String, String),
@@ -134,8 +134,12 @@ impl Link {
                 (next.code, next.expires) = (Some(code.clone()), Some(*until));
             }
             Happened::NotLinked(why) => {
-                next.state = State::Unlinked;
-                next.detail = Some(why.clone());
+                next = Link {
+                    state: State::Unlinked,
+                    since: now,
+                    detail: Some(why.clone()),
+                    ..Link::default()
+                };
             }
             Happened::Paired(pn, lid) => {
                 next.state = State::Connecting;

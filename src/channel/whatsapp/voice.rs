@@ -70,7 +70,8 @@ fn sandboxed(config: &Config, command: &str, place: &Path) -> Command {
     let mut bwrap = Command::new("bwrap");
     bwrap
         .args(["--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/"])
-        .args(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
+        .args(["--dev", "/dev", "--proc", "/proc", "--setenv", "TMPDIR"])
+        .arg(place);
     // What strangers' bytes must not reach, even to read.
     for secret in
         [config.store(), config.groups(), config.data().join("sessions"), config.data().join("ipc")]

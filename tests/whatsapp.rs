@@ -1,0 +1,21 @@
+//! WhatsApp as its user has it: the real daemon against a server of our own, with
+//! scripted phones around it.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "whatsapp/files.rs"]
+mod files;
+#[path = "whatsapp/kill.rs"]
+mod kill;
+#[path = "whatsapp/linking.rs"]
+mod linking;
+#[path = "whatsapp/refusals.rs"]
+mod refusals;
+#[path = "whatsapp/rig.rs"]
+mod rig;
+#[path = "whatsapp/server/mod.rs"]
+mod server;
+#[path = "whatsapp/states.rs"]
+mod states;
+mod support;
+#[path = "whatsapp/talking.rs"]
+mod talking;

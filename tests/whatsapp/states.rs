@@ -1,0 +1,97 @@
+//! The link's bad days: each has its own state and its own way out.
+
+use std::time::Duration;
+
+use crate::rig::Rig;
+use crate::server::{What, When};
+
+/// Whether no new connection was tried while one could have been.
+async fn nothing_is_tried(rig: &Rig) {
+    let before = rig.server.connections();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(rig.server.connections(), before, "it connects again");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_device_that_the_phone_removed_forgets_its_keys_and_links_again() {
+    let mut rig = Rig::linked().await;
+    rig.owner.unlink(rig.device);
+    let status = rig.wait_state("logged_out").await;
+    let problem = status["problems"][0].as_str().unwrap();
+    assert!(problem.contains("nanoclaw auth whatsapp"), "{problem}");
+    assert!(!rig.home.path().join("store/whatsapp.db").exists());
+    nothing_is_tried(&rig).await;
+    rig.link().await;
+    rig.owner.send(&rig.owner.jid(), "back again").await;
+    rig.owner.wait_text("Andy: echo: back again").await;
+    // What `status` says needs no daemon.
+    rig.owner.unlink(rig.device);
+    rig.wait_state("logged_out").await;
+    rig.stop().await;
+    rig.wait_state("logged_out").await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_link_that_another_program_took_waits_until_the_owner_says_so() {
+    let rig = Rig::linked().await;
+    rig.owner.replace(rig.device);
+    let status = rig.wait_state("replaced").await;
+    assert!(status["problems"][0].as_str().unwrap().contains("another program"));
+    nothing_is_tried(&rig).await;
+    rig.owner.send(&rig.owner.jid(), "meanwhile").await;
+    let (code, out, error) = rig.run(&["auth", "whatsapp"]).await;
+    assert_eq!(code, 0, "{out}{error}");
+    rig.owner.wait_text("Andy: echo: meanwhile").await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_ban_is_waited_for_to_its_end_and_not_longer() {
+    let rig = Rig::linked().await;
+    rig.owner.fault(When::Login, What::Ban { code: 101, seconds: 6 });
+    rig.owner.cut(rig.device);
+    let status = rig.wait_state("banned").await;
+    assert!(status["whatsapp"]["until"].is_i64());
+    nothing_is_tried(&rig).await;
+    rig.wait_state("connected").await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_version_or_an_account_that_is_refused_is_not_tried_again() {
+    for (code, state) in [(405, "outdated"), (406, "rejected")] {
+        let mut rig = Rig::linked().await;
+        rig.owner.fault(When::Login, What::Fail(code));
+        rig.owner.cut(rig.device);
+        rig.wait_state(state).await;
+        nothing_is_tried(&rig).await;
+        // To start the daemon is to ask.
+        rig.stop().await;
+        rig.start().await;
+        rig.wait_state("connected").await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_lost_connection_comes_back_by_itself_with_what_was_missed() {
+    let mut rig = Rig::linked().await;
+    rig.server.stop().await;
+    rig.wait_state("down").await;
+    rig.server.resume().await;
+    rig.owner.send(&rig.owner.jid(), "are you there?").await;
+    rig.owner.wait_text("Andy: echo: are you there?").await;
+    rig.wait_state("connected").await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_that_says_nothing_any_more_is_made_anew() {
+    let rig = Rig::linked().await;
+    let before = rig.server.connections();
+    rig.owner.silence(rig.device);
+    for _ in 0..1200 {
+        if rig.server.connections() > before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    rig.owner.send(&rig.owner.jid(), "hello").await;
+    rig.owner.wait_text("Andy: echo: hello").await;
+}

@@ -1,0 +1,130 @@
+//! Messages and answers, with everything that phones show around them.
+
+use crate::rig::Rig;
+use crate::server::Draft;
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_friend_s_chat_is_answered_once_and_shown_as_read_typed_and_delivered() {
+    let rig = Rig::linked().await;
+    let ann = rig.server.person("491702222222", "Ann");
+    let owner = rig.owner.jid();
+    // A chat that belongs to no group: nothing of it is kept.
+    ann.send(&owner, "are you there?").await;
+    rig.wait_ledger(
+        "SELECT count(*) || '' FROM chats WHERE jid = '491702222222@s.whatsapp.net'",
+        "1",
+    )
+    .await;
+    rig.serve("ann", &ann.jid().to_string()).await;
+    let id = ann.send(&owner, "think:300 hello").await;
+    let answer = ann.wait_for("the answer", |m| m.text.contains("hello") && m.id != id).await;
+    assert_eq!(answer.text, "Andy: echo: think:300 hello");
+    ann.wait_tick(&id, "read").await;
+    ann.wait_screen("typing and its end", |screen| {
+        let states: Vec<&str> = screen.states.iter().map(|(_, _, s)| s.as_str()).collect();
+        let typed = states.iter().position(|s| *s == "composing")?;
+        states[typed..].contains(&"paused").then_some(())
+    })
+    .await;
+    ann.wait_screen("the mark of an answered message", |screen| {
+        let reactions = &screen.find(&id)?.reactions;
+        (reactions.len() == 1 && reactions[0].1 == "✅").then_some(())
+    })
+    .await;
+    rig.wait_ledger("SELECT state FROM outbox WHERE key = 'answer'", "delivered").await;
+    assert_eq!(ann.screen().find(&answer.id).unwrap().arrivals, 1);
+    assert_eq!(rig.home.ledger::<i64>("SELECT count(*) FROM messages"), 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn nobody_seems_online_but_for_the_time_of_a_login() {
+    let rig = Rig::linked().await;
+    rig.server.wait_log("unavailable", |e| e.sent("presence") && e.is("type", "unavailable")).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_answer_quotes_its_message_when_others_wrote_meanwhile() {
+    let rig = Rig::linked().await;
+    let (ann, ben) =
+        (rig.server.person("491702222222", "Ann"), rig.server.person("491703333333", "Ben"));
+    let group = rig.server.group("Family", &ann, &[&ben, &rig.owner], false);
+    let (code, _, error) =
+        rig.run(&["groups", "add", "family", "--jid", &group.jid().to_string()]).await;
+    assert_eq!(code, 0, "{error}");
+    let asked = ann.send(&group.jid(), "@Andy think:1500 what is for dinner?").await;
+    ann.wait_screen("the mark of a message at work", |screen| {
+        screen.find(&asked)?.reactions.iter().any(|(_, emoji)| emoji == "👀").then_some(())
+    })
+    .await;
+    ben.send(&group.jid(), "I am late").await;
+    let answer = ann.wait_for("the answer", |m| m.text.starts_with("Andy: echo:")).await;
+    let (quoted, text) = answer.quoted.expect("it quotes");
+    assert_eq!(quoted, asked);
+    assert!(text.contains("dinner"), "{text}");
+    // Nobody wrote since: the next needs no quote.
+    ann.send(&group.jid(), "@Andy say:fine thanks").await;
+    let answer = ann.wait_for("the next", |m| m.text.starts_with("Andy: fine")).await;
+    assert_eq!(answer.quoted, None);
+    ben.wait_for("the same", |m| m.id == answer.id).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_was_written_while_the_daemon_was_away_is_answered_in_order() {
+    let mut rig = Rig::linked().await;
+    let ann = rig.server.person("491702222222", "Ann");
+    rig.serve("ann", &ann.jid().to_string()).await;
+    rig.stop().await;
+    for n in 0..20 {
+        ann.send(&rig.owner.jid(), format!("line {n}.").as_str()).await;
+    }
+    rig.start().await;
+    ann.wait_for("the answer to the last", |m| {
+        m.text.contains("line 19.") && !m.from_me && m.text.starts_with("Andy")
+    })
+    .await;
+    rig.wait_ledger("SELECT group_concat(DISTINCT state) FROM messages", "answered").await;
+    let order: String = rig.home.ledger(
+        "SELECT group_concat(content, ' ') FROM (SELECT content FROM messages ORDER BY seq)",
+    );
+    let expected: Vec<String> = (0..20).map(|n| format!("line {n}.")).collect();
+    assert_eq!(order, expected.join(" "));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_edit_before_the_answer_changes_the_question() {
+    let mut rig = Rig::linked().await;
+    let ann = rig.server.person("491702222222", "Ann");
+    rig.serve("ann", &ann.jid().to_string()).await;
+    rig.stop().await;
+    let id = ann.send(&rig.owner.jid(), "one").await;
+    ann.send(&rig.owner.jid(), Draft::edit(&rig.owner.jid(), &id, "two")).await;
+    let gone = ann.send(&rig.owner.jid(), "forget me").await;
+    ann.send(&rig.owner.jid(), Draft::revoke(&rig.owner.jid(), &gone)).await;
+    rig.start().await;
+    let answer = ann.wait_for("the answer", |m| m.text.starts_with("Andy: echo")).await;
+    assert!(answer.text.contains("two") && !answer.text.contains("one"), "{}", answer.text);
+    assert!(!answer.text.contains("forget"), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_disappearing_chat_gets_disappearing_answers() {
+    let rig = Rig::linked().await;
+    let ann = rig.server.person("491702222222", "Ann");
+    rig.serve("ann", &ann.jid().to_string()).await;
+    ann.send(&rig.owner.jid(), Draft::text("hello").vanishing(86_400)).await;
+    let answer = ann.wait_text("Andy: echo: hello").await;
+    assert_eq!(answer.vanishes, Some(86_400));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn reactions_can_be_switched_off() {
+    let rig = Rig::linked_with(|home| home.set("NANOCLAW_REACTIONS", "off")).await;
+    let ann = rig.server.person("491702222222", "Ann");
+    rig.serve("ann", &ann.jid().to_string()).await;
+    let id = ann.send(&rig.owner.jid(), "hello").await;
+    ann.wait_text("Andy: echo: hello").await;
+    ann.wait_tick(&id, "read").await;
+    ann.send(&rig.owner.jid(), "again").await;
+    ann.wait_text("Andy: echo: again").await;
+    assert_eq!(ann.screen().find(&id).unwrap().reactions, []);
+}
