@@ -37,5 +37,5 @@ closure() {
       /bin/?* | /sbin/?* | /lib/?* | /lib64/?*) path=/usr$path ;;
     esac
     if [ -L "$path" ] || [ -f "$path" ]; then printf '%s\n' "$path"; fi
-  done | sort -u |
+  done | { echo /tmp && sort -u; } |
   tar --create --file=- --no-recursion --files-from=- --absolute-names --transform 's,^/,,S' --owner=0 --group=0
