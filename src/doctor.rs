@@ -282,7 +282,7 @@ async fn runtimes(config: &Config) -> (Vec<Check>, Option<bool>) {
             }
             Ok(Err(e)) => {
                 let level = if asked { Fail } else { Warn };
-                checks.push(check(runtime.name(), level, format!("not ready: {e:#}"), ""));
+                checks.push(check(runtime.name(), level, format!("not ready: {e}"), ""));
             }
             Err(_) => {
                 let level = if asked { Fail } else { Warn };

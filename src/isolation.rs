@@ -103,7 +103,7 @@ async fn strongest(config: &Config) -> anyhow::Result<Found> {
         let Some(runtime) = build(config, candidate) else { continue };
         let why = match tokio::time::timeout(READY, ready(runtime.as_ref())).await {
             Ok(Ok(health)) => return Ok((runtime, health, passed)),
-            Ok(Err(error)) => format!("{error:#}"),
+            Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it is not ready within {} s: nanoclaw doctor", READY.as_secs()),
         };
         passed.push(Passed { runtime: runtime.name().to_owned(), why });

@@ -93,6 +93,7 @@ fn a_disposable_container_ends_with_its_turn() {
     // What comes during a turn waits for the next container.
     client.message("demo:family", "m3", "think:400 four");
     client.acked("m3");
+    eventually("it is at work", || home.states().get("in_turn") == Some(&1));
     client.message("demo:family", "m4", "five");
     client.answer("demo:family", "five");
     let starts: i64 = home.ledger("SELECT count(*) FROM incarnations");

@@ -4,7 +4,7 @@
 # so that no registry and no network is needed. Debian and Ubuntu only.
 set -euo pipefail
 
-wanted="base-files base-passwd bash bsdutils bubblewrap ca-certificates coreutils findutils grep hostname
+wanted="base-files base-passwd bash bsdutils bubblewrap ca-certificates coreutils dash findutils grep hostname
   libc-bin login mount perl-base procps sed util-linux"
 
 # The packages and all that they depend on, of those that are installed.
@@ -26,7 +26,7 @@ closure() {
 
 {
   # What every root has; /bin and its like are links on a merged system.
-  printf '%s\n' /bin /sbin /lib /lib64 /etc/passwd /etc/group /etc/ld.so.cache /etc/ssl/certs
+  printf '%s\n' /bin /sbin /lib /lib64 /bin/sh /etc/passwd /etc/group /etc/ld.so.cache /etc/ssl/certs
   for package in $(closure "$wanted"); do
     dpkg -L "$package"
   done
@@ -37,5 +37,5 @@ closure() {
       /bin/?* | /sbin/?* | /lib/?* | /lib64/?*) path=/usr$path ;;
     esac
     if [ -L "$path" ] || [ -f "$path" ]; then printf '%s\n' "$path"; fi
-  done | sort -u |
+  done | { echo /tmp && sort -u; } |
   tar --create --file=- --no-recursion --files-from=- --absolute-names --transform 's,^/,,S' --owner=0 --group=0

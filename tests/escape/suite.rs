@@ -1,6 +1,7 @@
 //! The attempts. Each runs in a guest of the given runtime.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -317,6 +318,10 @@ pub async fn there_are_no_privileges_to_be_had(kind: Kind) {
             ("perf", "298, 0, 0, -1, -1, 0"),
             ("uring", "425, 1, 0"),
         ] {
+            if name == "uring" && kind == Kind::Docker {
+                // Refused by Docker's own filter from version 25 on.
+                continue;
+            }
             // 1 is EPERM: any other error would be the call's own.
             script += &format!(
                 "try {name} perl -e 'exit 0 if syscall({call}) >= 0; die \"$!\\n\" if $! == 1; exit 0'\n"
@@ -331,15 +336,23 @@ pub async fn there_are_no_privileges_to_be_had(kind: Kind) {
         assert_eq!(fs::metadata(&id).unwrap().uid(), 0);
         script +=
             "try planted-setuid sh './id | grep euid=0'\ntry control-zero head -c 1 /dev/zero\n";
-        // The disk that all of this lies on.
-        let disk = fs::metadata("/").unwrap().dev();
+        // A disk of the machine, of those that the machine itself can read.
         let node = w.path("groups/family/disk");
-        let block = rustix::fs::FileType::BlockDevice;
-        rustix::fs::mknodat(rustix::fs::CWD, &node, block, 0o666.into(), disk).unwrap();
-        if fs::File::open(&node).is_ok() {
+        let disks = fs::read_dir("/sys/class/block").unwrap().flatten();
+        let readable = disks.filter_map(|disk| {
+            let number = fs::read_to_string(disk.path().join("dev")).ok()?;
+            let (major, minor) = number.trim().split_once(':')?;
+            let device = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
+            let _ = fs::remove_file(&node);
+            let block = rustix::fs::FileType::BlockDevice;
+            rustix::fs::mknodat(rustix::fs::CWD, &node, block, 0o666.into(), device).ok()?;
+            fs::set_permissions(&node, fs::Permissions::from_mode(0o666)).ok()?;
+            fs::File::open(&node).and_then(|mut f| f.read_exact(&mut [0; 1])).ok()
+        });
+        if readable.take(1).count() == 1 {
             script += "try planted-device head -c 1 ./disk\n";
         } else {
-            println!("skipped: the root is on no disk of its own");
+            println!("skipped: there is no disk to read");
         }
     } else {
         println!("skipped: only root can plant a setuid program and a device");
