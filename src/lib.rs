@@ -9,6 +9,7 @@ pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod crash;
 pub mod daemon;
 pub mod db;
 pub mod files;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::channel::{Channel, SendError};
+use crate::crash;
 use crate::db::{self, Delivery, Ledger, MessageState, OutboxRow, now_ms};
 use crate::ids::TurnId;
 
@@ -190,6 +191,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
         if row.not_before > now {
             return Some(Duration::from_millis(row.not_before.abs_diff(now)));
         }
+        crash::point("before sending", &"row");
         let delivery = match channel.send(&row).await {
             Ok(()) => Delivery::Sent,
             Err(error) => match after(&row, &error, now_ms()) {
@@ -199,6 +201,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             },
         };
         tracing::debug!(row = row.id, outcome = ?delivery, "outbox");
+        crash::point("after sending", &"row");
         let id = row.id;
         let noted = delivery.clone();
         if let Err(error) = ledger.write(move |c| db::outbox::settle(c, id, &noted)).await {
@@ -206,6 +209,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             tracing::error!(%error, row = id, "sent, but could not note it");
             return Some(Duration::from_secs(2));
         }
+        crash::point("after noting", &"row");
     }
 }
 
