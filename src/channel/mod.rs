@@ -9,7 +9,7 @@ mod inlet;
 mod lines;
 pub mod socket;
 pub mod terminal;
-mod wire;
+pub mod wire;
 
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};
