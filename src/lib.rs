@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "host")]
 pub mod container;
+pub mod crash;
 #[cfg(feature = "host")]
 pub mod daemon;
 #[cfg(feature = "host")]

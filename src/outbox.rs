@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::channel::{Channel, Pace, SendError};
+use crate::crash;
 use crate::db::{self, Delivery, Emoji, Ledger, MessageState, OutboxRow, now_ms};
 use crate::ids::TurnId;
 
@@ -216,6 +217,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             Some(closed) => Ok(Pace::Never(closed.reason().into())),
             None => channel.pace(&row).await,
         };
+        crash::point("before sending", &"row");
         let delivery = match pace {
             Ok(Pace::Now) => match channel.send(&row).await {
                 Ok(()) => Delivery::Sent,
@@ -240,6 +242,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             }
         };
         tracing::debug!(row = row.id, outcome = ?delivery, "outbox");
+        crash::point("after sending", &"row");
         let id = row.id;
         let noted = delivery.clone();
         if let Err(error) = ledger.write(move |c| db::outbox::settle(c, id, &noted)).await {
@@ -247,6 +250,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             tracing::error!(%error, row = id, "sent, but could not note it");
             return Some(Duration::from_secs(2));
         }
+        crash::point("after noting", &"row");
     }
 }
 

@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
+use crate::crash;
 use crate::db::{self, Begun, Ledger, NewRow, now_ms};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
@@ -56,7 +57,9 @@ impl Scheduler {
         for due in self.ledger.write(|c| db::occurrences::due(c, now_ms())).await? {
             let zone = self.zone;
             let (id, planned) = (due.id.clone(), due.planned);
+            crash::point("before beginning", &"run");
             let begun = self.ledger.write(move |c| begin(c, &id, planned, zone)).await?;
+            crash::point("after beginning", &"run");
             tracing::info!(task = due.id, group = due.folder, ?begun, "due");
             match begun {
                 Begun::Turn { .. } => {

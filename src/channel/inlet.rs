@@ -6,6 +6,7 @@ use super::files::{Offer, Place};
 use super::identify::{identify, spellings};
 use crate::config::Config;
 use crate::container::Boxed;
+use crate::crash;
 use crate::db::{self, Attachment, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
@@ -135,9 +136,11 @@ impl Inlet {
     ) -> impl Future<Output = db::Result<Taken>> + Send + use<> {
         let (channel, config) = (channel.to_owned(), self.config.clone());
         let (wake, outbox) = (self.wake.clone(), self.outbox.clone());
+        crash::point("before storing", &"message");
         let stored = self.ledger.write(move |c| store(c, &channel, &message, &config));
         async move {
             let (taken, folder) = stored.await?;
+            crash::point("after storing", &"message");
             if let Some(folder) = folder {
                 // The next look into the ledger finds the row if the loop is ending.
                 let _ = wake.send(Wake::Messages(folder));

@@ -13,7 +13,7 @@ pub mod socket;
 pub mod terminal;
 #[cfg(feature = "whatsapp")]
 pub mod whatsapp;
-mod wire;
+pub mod wire;
 
 use crate::container::Boxed;
 use crate::db::{MessageState, OutboxRow};

@@ -11,6 +11,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::crash;
+
 use super::record::{GuestRecord, HostRecord, MAX_RECORD, MAX_WAITING, file_name};
 
 /// Appended to a text that had to be cut.
@@ -88,12 +90,14 @@ impl Outbox {
 
     /// Writes one record, cutting its text where it is too long. Waits while the
     /// host does not take what is already there.
-    pub async fn write(&mut self, record: GuestRecord) -> io::Result<()> {
-        let bytes = fit(record)?;
+    pub async fn write(&mut self, mut record: GuestRecord) -> io::Result<()> {
+        let bytes = fit(&mut record)?;
         while self.waiting() >= WAIT_AT {
             tokio::time::sleep(RETRY).await;
         }
+        crash::point("guest before writing", &record);
         write_whole(&self.directory, self.next, &bytes)?;
+        crash::point("guest after writing", &record);
         self.next += 1;
         Ok(())
     }
@@ -119,13 +123,13 @@ fn write_whole(directory: &Path, sequence: u64, bytes: &[u8]) -> io::Result<()> 
 }
 
 /// The record as JSON of at most [`MAX_RECORD`] bytes.
-fn fit(mut record: GuestRecord) -> io::Result<Vec<u8>> {
+fn fit(record: &mut GuestRecord) -> io::Result<Vec<u8>> {
     loop {
-        let bytes = serde_json::to_vec(&record)?;
+        let bytes = serde_json::to_vec(record)?;
         if bytes.len() <= MAX_RECORD {
             return Ok(bytes);
         }
-        let text = match &mut record {
+        let text = match record {
             GuestRecord::Done { text: Some(text), .. } => text,
             GuestRecord::Failed { error, .. } => error,
             GuestRecord::Text { text, .. } => text,
@@ -167,7 +171,7 @@ mod tests {
         for text in ["ä".repeat(3 * MAX_RECORD), "\u{1}".repeat(MAX_RECORD), "x".repeat(MAX_RECORD)]
         {
             let bytes =
-                fit(GuestRecord::Done { turns: vec![TurnId(1)], text: Some(text) }).unwrap();
+                fit(&mut GuestRecord::Done { turns: vec![TurnId(1)], text: Some(text) }).unwrap();
             assert!(bytes.len() <= MAX_RECORD && bytes.len() > MAX_RECORD / 2, "{}", bytes.len());
             let back: GuestRecord = serde_json::from_slice(&bytes).unwrap();
             assert!(matches!(back, GuestRecord::Done { text: Some(t), .. } if t.ends_with(CUT)));

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::ipc::record::{self, GuestRecord, HostRecord, MAX_RECORD, MAX_WAITING};
 use crate::tree::{Tree, TreeError};
 
@@ -87,8 +88,11 @@ impl HostMailbox {
         let (hidden, path) = (self.inbox.join(format!(".{name}")), self.inbox.join(&name));
         let io = |source| MailboxError::Io { path: path.clone(), source };
         let bytes = serde_json::to_vec(record).map_err(|e| io(e.into()))?;
+        crash::point("before writing", record);
         std::fs::write(&hidden, bytes).and_then(|()| readable(&hidden)).map_err(io)?;
+        crash::point("before showing", record);
         std::fs::rename(&hidden, &path).map_err(io)?;
+        crash::point("after showing", record);
         self.written = number;
         Ok(())
     }

@@ -330,4 +330,32 @@ mod tests {
         book.succeeded();
         assert_eq!(book.error(), None);
     }
+
+    use proptest::strategy::Strategy as _;
+
+    proptest::proptest! {
+        /// Whatever a model's server sends, in whatever pieces.
+        #[test]
+        fn rubbish_is_counted_as_nothing_and_held_within_bounds(
+            pieces in proptest::collection::vec(proptest::prop_oneof![
+                proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..40),
+                proptest::sample::select(vec![
+                    "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":", "-1}}}\n", "1e400}}}\n",
+                    "data: {\"type\":\"error\"", "\n", "data: message_stop\n\n", "event: x\r\n",
+                ]).prop_map(|text| text.as_bytes().to_vec()),
+            ], 0..30),
+            stream: bool,
+        ) {
+            let book = Arc::new(Book::default());
+            let form = if stream { Form::Stream } else { Form::Document };
+            let mut meter = Meter::new(book.clone(), form);
+            for piece in &pieces {
+                meter.see(piece);
+                proptest::prop_assert!(meter.held.len() <= pieces.concat().len());
+            }
+            drop(meter);
+            let counted: u64 = book.take().iter().map(|u| u.input_tokens + u.output_tokens).sum();
+            proptest::prop_assert_eq!(counted, 0);
+        }
+    }
 }

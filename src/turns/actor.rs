@@ -16,6 +16,7 @@ use super::guest::{self, Guest, Host};
 use super::rows::{self, Ended, Payload};
 use super::slots::Place;
 use super::state::{self, Effect, Event, Rules, State};
+use crate::crash;
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::HostRecord;
@@ -220,7 +221,9 @@ impl Actor {
         self.state = next;
         let mut events = VecDeque::new();
         for effect in effects.iter().filter(|e| !e.is_row()) {
+            crash::point("before", effect);
             events.extend(self.act(effect).await);
+            crash::point("after", effect);
         }
         Some(events)
     }
@@ -257,6 +260,7 @@ impl Actor {
             .await;
         match committed {
             Ok(Ended { turns: ended, runs }) => {
+                effects.iter().filter(|e| e.is_row()).for_each(|e| crash::point("after", e));
                 if runs {
                     self.host.tasks.notify_one();
                 }

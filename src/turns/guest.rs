@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdin};
 use crate::config::Config;
 use crate::container::mounts::EXTRA;
 use crate::container::{Health, Limits, Mount, PROXY_DIR, Process, Runtime, RuntimeError, Spec};
+use crate::crash;
 use crate::db::{self, Group, Ledger};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::{HostMailbox, MailboxError};
@@ -173,6 +174,7 @@ impl Guest {
             ]
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
+            .chain(crash::inherited(id))
             .collect(),
             argv: vec!["/opt/nanoclaw/bin/nanoclaw".into(), "agent".into()],
             scratch,

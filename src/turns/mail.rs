@@ -5,6 +5,7 @@ use super::actor::Actor;
 use super::guest;
 use super::rows::{self, Payload};
 use super::state::{self, Event};
+use crate::crash;
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::HostMailbox;
@@ -43,6 +44,14 @@ impl Actor {
     /// Gives a record its effect. `false` if the ledger refused: the record stays
     /// for the next look.
     async fn take(&mut self, number: u64, record: GuestRecord, live: bool) -> bool {
+        crash::point("before taking", &record);
+        let name = crash::name(&record);
+        let taken = self.obey(number, record, live).await;
+        crash::point("after taking", &name);
+        taken
+    }
+
+    async fn obey(&mut self, number: u64, record: GuestRecord, live: bool) -> bool {
         match record {
             // They change no row, and the state of a dead guest is the burial's: an
             // event here would begin another one within it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::state::{Effect, Why};
+use crate::crash;
 use crate::db::{self, NewRow, Tokens};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
@@ -45,6 +46,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
             .flatten(),
     };
     for effect in effects {
+        crash::point("before", effect);
         match effect {
             Effect::Complete(turns) => ended.extend(complete(c, turns, payload.text.as_deref())?),
             Effect::GiveUp { turn, why } => {

@@ -76,3 +76,31 @@ fn a_file_that_cannot_be_read_stops_the_upgrade_and_everything_stays() {
     assert!(old.dir.path().join("data/sessions.json").exists());
     assert_eq!(old.all("SELECT folder FROM registered_groups"), ["family"]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        failure_persistence: None, cases: 64, ..Default::default()
+    })]
+
+    /// Files of 1.x that somebody edited, or that a crash cut.
+    #[test]
+    fn a_file_of_1x_is_imported_or_stops_the_upgrade_with_everything_in_place(
+        at in 0..220_usize, remove in 0..9_usize, insert in "[\"{}\\[\\],:a0nul\u{0}]{0,6}",
+    ) {
+        let old = Old::last();
+        let json = r#"{"m":{"name":"Me","folder":"second","trigger":"@Andy","added_at":"t","containerConfig":{"timeout":7},"requiresTrigger":false},"n":{"folder":"third"}}"#;
+        let at = at.min(json.len());
+        let end = (at + remove).min(json.len());
+        let text = format!("{}{insert}{}", &json[..at], &json[end..]);
+        old.json("registered_groups.json", &text);
+        let upgraded = old.upgrade();
+        let there = old.dir.path().join("data/registered_groups.json").exists();
+        match upgraded {
+            Ok(_) => proptest::prop_assert!(!there && version(&old.c).unwrap() > 0, "{}", text),
+            Err(error) => {
+                proptest::prop_assert!(there && version(&old.c).unwrap() == 0, "{}", text);
+                proptest::prop_assert!(error.to_string().contains("nothing was changed"), "{}", error);
+            }
+        }
+    }
+}

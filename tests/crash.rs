@@ -1,0 +1,301 @@
+//! Every step dies once: the daemon (or a guest) is ended at each point of the
+//! source that calls `crash::point`, started again, and everything that was
+//! promised must hold.
+//!
+//! The points are read out of the source, so that a new effect or record is a new
+//! point; one that nothing here reaches fails the test. `NANOCLAW_CRASH_POINT`
+//! names one to visit alone.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "kill/network.rs"]
+mod network;
+#[allow(dead_code)]
+#[path = "kill/plan.rs"]
+mod plan;
+#[path = "crash/points.rs"]
+mod points;
+mod support;
+#[allow(dead_code)]
+#[path = "kill/verdict.rs"]
+mod verdict;
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use network::Network;
+use plan::{CHATS, Kind, Message, Plan};
+use support::{Daemon, Home, pause};
+use verdict::Verdict;
+
+const FAMILY: usize = 2;
+const WORK: usize = 3;
+const CLUB: usize = 4;
+const ODD: usize = 6;
+
+#[test]
+fn an_effect_of_a_group_is_whole_or_repeated() {
+    visit(|point| !point.contains("ing ") && !point.starts_with("guest"));
+}
+
+#[test]
+fn a_record_of_the_host_is_whole_or_repeated() {
+    visit(|point| ["writing", "showing"].iter().any(|w| point.contains(w)) && !guest(point));
+}
+
+#[test]
+fn a_record_of_a_guest_has_its_effect_once() {
+    visit(|point| point.contains("taking"));
+}
+
+#[test]
+fn a_guest_that_dies_around_a_record_is_made_good() {
+    visit(guest);
+}
+
+#[test]
+fn a_message_a_run_and_a_delivery_count_once() {
+    visit(|point| ["storing", "sending", "noting", "beginning"].iter().any(|w| point.contains(w)));
+}
+
+#[test]
+fn each_point_belongs_to_one_test() {
+    let all = points::all();
+    assert!(all.len() > 70, "{all:?}");
+    for word in ["before Claim", "after Complete", "before taking Done", "after showing Turn"] {
+        assert!(all.iter().any(|p| p == word), "{word} is not in {all:?}");
+    }
+}
+
+fn guest(point: &str) -> bool {
+    point.starts_with("guest")
+}
+
+/// Visits the points that are `mine`, a few at a time: they mostly wait.
+fn visit(mine: impl Fn(&str) -> bool) {
+    let wanted = std::env::var("NANOCLAW_CRASH_POINT").ok();
+    let mine: VecDeque<String> = points::all()
+        .into_iter()
+        .filter(|p| mine(p) && wanted.as_ref().is_none_or(|w| w == p))
+        .collect();
+    let (left, broken) = (Mutex::new(mine), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    let Some(point) = left.lock().unwrap().pop_front() else { return };
+                    let began = Instant::now();
+                    let found = Visit::new(&point).go();
+                    println!("{point}: {} ms {}", began.elapsed().as_millis(), found.join("; "));
+                    broken.lock().unwrap().extend(found.iter().map(|f| format!("{point}: {f}")));
+                }
+            });
+        }
+    });
+    let broken = broken.into_inner().unwrap();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+struct Visit<'a> {
+    point: &'a str,
+    home: Home,
+    network: Network,
+    plan: Plan,
+    verdict: Verdict,
+}
+
+impl Visit<'_> {
+    fn new(point: &str) -> Visit<'_> {
+        let mut home =
+            Home::scripted("[ -e /workspace/group/trip ] && rm /workspace/group/trip && exit 7");
+        home.set("LOG_LEVEL", "debug");
+        if point.contains("Interrupt") {
+            home.set("CONTAINER_TIMEOUT", "6000");
+        }
+        for chat in CHATS.iter().filter(|c| c.folder != "main") {
+            home.add_group(chat.folder, chat.jid);
+        }
+        let plan = Plan { seed: 0, messages: Vec::new(), rounds: Vec::new() };
+        Visit { point, home, network: Network::new("t:"), plan, verdict: Verdict::default() }
+    }
+
+    fn has(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.point.ends_with(&format!(" {word}")))
+    }
+
+    /// What went wrong.
+    fn go(mut self) -> Vec<String> {
+        if self.has(&["Notice"]) {
+            self.grow_old();
+        }
+        if self.has(&["Requeue", "Give"]) {
+            let folder = self.home.path().join("groups/family");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("trip"), "").unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(&folder, mode).unwrap();
+        }
+        if self.point.ends_with(" run") {
+            let at = chrono::Utc::now() + chrono::TimeDelta::seconds(1);
+            let at = at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let (code, _, error) =
+                self.home.run(&["tasks", "add", "choir", "say:the task ran", "--at", &at]);
+            assert_eq!(code, 0, "{error}");
+        }
+        self.home.set("CRASH_AT", self.point);
+        let daemon = self.home.start();
+        self.network.connect(&self.home, None);
+        self.write();
+        if !self.dies(daemon) {
+            self.verdict.broken.push("never reached".into());
+        }
+        self.home.set("CRASH_AT", "");
+        self.network.disconnect();
+        let daemon = self.home.start();
+        self.network.connect(&self.home, None);
+        if !self.eventually(|visit| visit.is_settled()) {
+            self.verdict.broken.push("not settled after a minute".into());
+        }
+        if let Some(code) = Some(daemon.stop()).filter(|code| *code != 0) {
+            self.verdict.broken.push(format!("the last stop: {code}"));
+        }
+        self.judge()
+    }
+
+    fn judge(&mut self) -> Vec<String> {
+        let shown = self.network.memory().shown.clone();
+        self.verdict.look_for_orphans(&self.home, "at the end");
+        let hurt = guest(self.point) || self.has(&["Stop"]);
+        self.verdict.judge(&self.home, &self.plan, &shown, hurt);
+        if self.point.ends_with(" run") {
+            let runs: i64 = self.home.ledger("SELECT count(*) FROM task_run_logs");
+            let said = shown.iter().filter(|s| s.text == "the task ran").count();
+            if (runs, said) != (1, 1) {
+                self.verdict.broken.push(format!("the task ran {runs} times, said {said}"));
+            }
+        }
+        if self.point.ends_with("Notice") {
+            let said = shown.iter().filter(|s| s.text.contains("till working")).count();
+            if said != 1 {
+                self.verdict.broken.push(format!("told {said} times that it works: {shown:?}"));
+            }
+        }
+        if self.point.ends_with("taking Text") {
+            let said = shown.iter().filter(|s| s.text == "background done").count();
+            if said != 1 {
+                self.verdict.broken.push(format!("spoke by itself {said} times"));
+            }
+        }
+        let mut memory = self.network.memory();
+        self.verdict.altered.append(&mut memory.altered);
+        self.verdict.broken.append(&mut memory.errors);
+        self.verdict.findings().lines().map(str::to_owned).collect()
+    }
+
+    /// What makes the point be reached, beside one message and a stop.
+    fn write(&mut self) {
+        if self.has(&["Failed", "GiveUp"]) {
+            self.message(ODD, Kind::Crash, "error:400");
+        } else if self.has(&["Interrupt"]) {
+            self.message(ODD, Kind::Crash, "hang");
+        } else if self.has(&["Stop"]) {
+            self.message(ODD, Kind::Ask, "think:2000");
+            self.flood();
+        }
+        if self.has(&["Request", "Reply"]) {
+            self.message(WORK, Kind::Tool, "tool:send_message {\"text\":\"said TOKEN\"}");
+        }
+        if self.has(&["State", "Text"]) {
+            self.message(CLUB, Kind::Ask, "background:150");
+        }
+        if guest(self.point) && !self.plan.messages.is_empty() {
+            // The first guest is the one that dies.
+            self.eventually(|v| v.home.ledger::<i64>("SELECT count(*) FROM incarnations") > 0);
+        }
+        self.message(FAMILY, Kind::Ask, "");
+    }
+
+    fn message(&mut self, chat: usize, kind: Kind, words: &str) {
+        let number = self.plan.messages.len();
+        let (id, token) = (format!("m{number}"), format!("k{number}token"));
+        let content = match words.contains("TOKEN") {
+            true => words.replace("TOKEN", &token),
+            false => format!("{token} {words}"),
+        };
+        self.network.write(CHATS[chat].jid, &id, &content);
+        self.plan.messages.push(Message { chat, id, token, content, kind });
+    }
+
+    /// A turn that a daemon's end interrupted, begun long ago.
+    fn grow_old(&mut self) {
+        let daemon = self.home.start();
+        self.network.connect(&self.home, None);
+        self.message(WORK, Kind::Ask, "think:1500");
+        let running = "SELECT count(*) FROM turns WHERE state = 'running'";
+        assert!(self.eventually(|visit| visit.home.ledger::<i64>(running) == 1));
+        daemon.kill();
+        self.network.disconnect();
+        let c = rusqlite::Connection::open(self.home.path().join("store/messages.db")).unwrap();
+        c.execute("UPDATE turns SET created_at = created_at - 200000", []).unwrap();
+    }
+
+    /// Leaves more in the odd group's mailbox than a guest may.
+    fn flood(&self) {
+        let place = self.home.path().join("data/ipc/odd");
+        let out = || {
+            let incarnation = std::fs::read_dir(&place).ok()?.flatten().next()?;
+            Some(incarnation.path().join("out")).filter(|out| out.exists())
+        };
+        assert!(self.eventually(|_| out().is_some()));
+        for n in 0..1_001 {
+            let _ = std::fs::write(out().unwrap_or_default().join(format!("rubbish-{n}")), "x");
+        }
+    }
+
+    /// Whether it dies where it shall, at the latest while it stops.
+    fn dies(&mut self, mut daemon: Daemon) -> bool {
+        if guest(self.point) {
+            let died = self.eventually(|visit| visit.home.log().contains("exit status: 134"));
+            daemon.kill();
+            return died;
+        }
+        let mut ended = None;
+        self.eventually(|visit| {
+            ended = daemon.ended();
+            ended.is_some() || (visit.is_settled() && visit.has_spoken())
+        });
+        let ended = ended.unwrap_or_else(|| daemon.stop_status());
+        std::os::unix::process::ExitStatusExt::signal(&ended)
+            == Some(rustix::process::Signal::ABORT.as_raw())
+    }
+
+    /// What the agent says by itself, when its background task ends, is there.
+    fn has_spoken(&self) -> bool {
+        let texts = "SELECT count(*) FROM outbox WHERE key LIKE 'text:%'";
+        !self.has(&["Text"]) || self.home.ledger::<i64>(texts) > 0
+    }
+
+    /// Everything is acknowledged, ended, and out.
+    fn is_settled(&self) -> bool {
+        let acked = self.network.memory().written.iter().all(|w| w.3);
+        acked
+            && self.home.ledger::<i64>(
+                "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn'))
+                      + (SELECT count(*) FROM turns WHERE state IN ('queued', 'running'))
+                      + (SELECT count(*) FROM scheduled_tasks WHERE status = 'active')
+                      + (SELECT count(*) FROM outbox WHERE state = 'pending')",
+            ) == 0
+    }
+
+    fn eventually(&self, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(60) {
+            if done(self) {
+                return true;
+            }
+            pause(Duration::from_millis(30));
+        }
+        false
+    }
+}
