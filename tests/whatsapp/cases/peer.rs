@@ -29,6 +29,8 @@ impl Peer {
         let script = installed().await?;
         let state = tempfile::tempdir().unwrap();
         let root: String = server.root_key().iter().map(|byte| format!("{byte:02x}")).collect();
+        // Its Signal library is talkative.
+        let aloud = std::env::var_os("WHATSAPP_SERVER_LOG").is_some();
         let mut child = Command::new("node")
             .arg(script)
             .env("PEER_URL", server.url())
@@ -36,6 +38,7 @@ impl Peer {
             .env("PEER_STATE", state.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(if aloud { Stdio::inherit() } else { Stdio::null() })
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -80,7 +83,9 @@ impl Peer {
         let search = async {
             loop {
                 let line = self.output.next_line().await.unwrap().expect("Baileys ended");
-                let line: Value = serde_json::from_str(&line).unwrap();
+                let Ok(line) = serde_json::from_str::<Value>(&line) else {
+                    panic!("Baileys said {line:?}");
+                };
                 assert_ne!(line["event"], "error", "{line}");
                 self.seen.push(line.clone());
                 if like(&line) {
