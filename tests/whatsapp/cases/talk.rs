@@ -60,6 +60,24 @@ async fn what_the_owner_says_to_others_reaches_the_device_as_the_owners() {
 }
 
 #[tokio::test]
+async fn a_second_device_is_written_to_as_soon_as_it_is_linked() {
+    let server = Server::start().await;
+    let anna = server.person("4915700000001", "Anna");
+    let bert = server.person("4915700000002", "Bert");
+    let mut device = Device::linked(&server, &anna).await;
+    device.say(&bert.jid(), "to your phone").await;
+    bert.wait_text("to your phone").await;
+    let mut second = Device::linked(&server, &bert).await;
+    let number = device.number;
+    anna.wait_taken(number).await;
+    device.say(&bert.jid(), "to your computer too").await;
+    second.text("to your computer too").await;
+    second.say(&anna.jid(), "from my computer").await;
+    device.text("from my computer").await;
+    assert!(bert.wait_text("from my computer").await.from_me);
+}
+
+#[tokio::test]
 async fn typing_and_reading_are_seen() {
     let server = Server::start().await;
     let anna = server.person("4915700000001", "Anna");

@@ -70,10 +70,40 @@ pub fn query(state: &mut State, connection: u64, from: Address, node: &Node) {
 
 /// A device is linked no more.
 pub fn remove(state: &mut State, at: Address) {
-    if let Some(device) = state.accounts[at.account].devices.remove(&at.device)
-        && let Some(connection) = device.connection
-    {
+    let Some(device) = state.accounts[at.account].devices.remove(&at.device) else { return };
+    if let Some(connection) = device.connection {
         conflict(state, connection, "device_removed");
+    }
+    announce(state, at, "remove");
+}
+
+/// Tells all other devices that one was linked (`add`) or is no more (`remove`). The
+/// real server tells contacts; here everybody knows everybody.
+pub fn announce(state: &mut State, at: Address, what: &'static str) {
+    let account = &state.accounts[at.account];
+    let mut device = NodeBuilder::new("device").attr("jid", account.pn(at.device));
+    if let Some(known) = account.devices.get(&at.device) {
+        device = device.attr("key-index", known.key_index.to_string());
+    }
+    let mut list = NodeBuilder::new("key-index-list").attr("ts", now());
+    if what == "add" {
+        list = list.bytes(account.key_index_list());
+    }
+    let change = NodeBuilder::new(what).children([device.build(), list.build()]).build();
+    let notification = NodeBuilder::new("notification")
+        .attr("from", account.pn(0))
+        .attr("type", "devices")
+        .attr("t", now())
+        .children([change]);
+    let id = state.number().to_string();
+    let notification = notification.attr("id", id).build();
+    for index in 0..state.accounts.len() {
+        for device in state.accounts[index].all_devices() {
+            let to = Address { account: index, device };
+            if to != at && device != 0 {
+                state.deliver(to, notification.clone());
+            }
+        }
     }
 }
 
