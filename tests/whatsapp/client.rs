@@ -95,11 +95,22 @@ impl Device {
         digits_for: Option<String>,
         hook: Option<Taking>,
     ) -> Device {
+        Device::at(&server.url(), &server.media_url(), store, digits_for, hook).await
+    }
+
+    /// A device of a server that is not in this process.
+    pub async fn at(
+        url: &str,
+        files: &str,
+        store: Arc<dyn Backend>,
+        digits_for: Option<String>,
+        hook: Option<Taking>,
+    ) -> Device {
         let (sender, events) = async_channel::unbounded();
         let mut bot = Bot::builder()
             .with_backend_arc(store.clone())
-            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(server.url()))
-            .with_http_client(Http(server.media_url()))
+            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
+            .with_http_client(Http(files.to_owned()))
             .with_runtime(TokioRuntime)
             .with_version((2, 3000, 1_030_000_000))
             .with_device_props(DevicePropsOverride::new().with_os("Linux"))
