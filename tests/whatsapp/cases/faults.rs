@@ -186,6 +186,12 @@ async fn a_device_is_replaced_or_taken_off_the_list() {
     let replaced = |event: &Event| matches!(event, Event::StreamReplaced(_)).then_some(());
     device.event("the replacement", replaced).await;
 
+    // By a second program on the same keys.
+    let (server, _, _, mut device) = pair().await;
+    let mut second = Device::on(&server, device.store.clone(), None).await;
+    device.event("the replacement", replaced).await;
+    second.connected().await;
+
     let (server, anna, _, mut device) = pair().await;
     anna.unlink(device.number);
     let out = |event: &Event| matches!(event, Event::LoggedOut(_)).then_some(());

@@ -8,11 +8,14 @@ use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::accounts::{Address, Bundle};
 use super::node::{
-    NodeBuilder, attr, bytes, child, child_bytes, children, jid, now, number, result,
+    NodeBuilder, SERVER, attr, bytes, child, child_bytes, children, jid, now, number, result,
 };
 use super::router::conflict;
 use super::state::State;
 use super::{groups, media};
+
+/// With so few one-time keys left a device is asked for more.
+const FEW: usize = 4;
 
 /// An empty "done".
 pub fn plain(state: &mut State, connection: u64, query: &Node) {
@@ -159,7 +162,26 @@ fn hand_out(state: &mut State, jid: &Jid) -> Option<Node> {
     }
     let device = state.device(at)?;
     let identity = device.identity.clone();
-    Some(device.bundle.hand_out(jid.clone(), Some(identity)))
+    let handed = device.bundle.hand_out(jid.clone(), Some(identity));
+    few_left(state, at);
+    Some(handed)
+}
+
+/// Asks a device for more one-time keys before they run out.
+pub fn few_left(state: &mut State, at: Address) {
+    let Some(device) = state.device(at) else { return };
+    let left = device.bundle.one_time.len();
+    if left != FEW {
+        return;
+    }
+    let count = NodeBuilder::new("count").attr("value", left.to_string()).build();
+    let notification = NodeBuilder::new("notification")
+        .attr("from", SERVER)
+        .attr("type", "encrypt")
+        .attr("t", now())
+        .children([count]);
+    let id = state.number().to_string();
+    state.deliver(at, notification.attr("id", id).build());
 }
 
 /// What the server believes of a device's keys.

@@ -150,6 +150,15 @@ impl Phone {
         self.shared.wait("a device to be ready", ready).await;
     }
 
+    /// Waits until the server has so many one-time keys of a linked device, or more.
+    pub async fn wait_keys(&self, device: u16, least: usize) {
+        let enough = || {
+            let left = self.account(|account| account.devices[&device].bundle.one_time.len());
+            (left >= least).then_some(())
+        };
+        self.shared.wait("a device to bring more keys", enough).await;
+    }
+
     /// Waits until a linked device has no connection.
     pub async fn wait_offline(&self, device: u16) {
         let gone = || {
