@@ -4,10 +4,14 @@
 
 #[path = "whatsapp/files.rs"]
 mod files;
+#[path = "whatsapp/groups.rs"]
+mod groups;
 #[path = "whatsapp/kill.rs"]
 mod kill;
 #[path = "whatsapp/linking.rs"]
 mod linking;
+#[path = "whatsapp/people.rs"]
+mod people;
 #[path = "whatsapp/refusals.rs"]
 mod refusals;
 #[path = "whatsapp/rig.rs"]
