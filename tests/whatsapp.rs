@@ -8,6 +8,10 @@ mod files;
 mod kill;
 #[path = "whatsapp/linking.rs"]
 mod linking;
+#[path = "whatsapp/other_make.rs"]
+mod other_make;
+#[path = "whatsapp/cases/peer.rs"]
+mod peer;
 #[path = "whatsapp/refusals.rs"]
 mod refusals;
 #[path = "whatsapp/rig.rs"]
