@@ -4,6 +4,8 @@
 
 #[path = "whatsapp/files.rs"]
 mod files;
+#[path = "whatsapp/groups.rs"]
+mod groups;
 #[path = "whatsapp/kill.rs"]
 mod kill;
 #[path = "whatsapp/linking.rs"]
@@ -12,6 +14,8 @@ mod linking;
 mod other_make;
 #[path = "whatsapp/cases/peer.rs"]
 mod peer;
+#[path = "whatsapp/people.rs"]
+mod people;
 #[path = "whatsapp/refusals.rs"]
 mod refusals;
 #[path = "whatsapp/rig.rs"]

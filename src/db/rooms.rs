@@ -117,14 +117,15 @@ pub fn is_admin(c: &Connection, chat: &str, jid: &str) -> Result<bool> {
     .exists([chat, jid])?)
 }
 
-/// Who is in a chat: what they are called, or their address, and whether the owner
-/// knows them.
+/// Who is in a chat besides the owner: what they are called, or their number or
+/// address, and whether the owner knows them.
 pub fn members(c: &Connection, chat: &str) -> Result<Vec<(String, bool)>> {
     let mut statement = c.prepare_cached(
-        "SELECT COALESCE(p.contact, p.name, p.jid),
+        "SELECT COALESCE(p.contact, p.name, iif(p.jid LIKE '%@lid', p.jid, '+' || replace(p.jid, '@s.whatsapp.net', ''))),
             p.contact IS NOT NULL OR p.wrote OR c.folder IS NOT NULL
          FROM members m JOIN people p ON p.id = m.person LEFT JOIN chats c ON c.jid = p.jid
-         WHERE m.chat_jid = ?1 ORDER BY 2 DESC, 1",
+         LEFT JOIN groups g ON g.folder = c.folder
+         WHERE m.chat_jid = ?1 AND NOT COALESCE(g.is_main, 0) ORDER BY 2 DESC, 1",
     )?;
     let rows = statement.query_map([chat], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -33,7 +33,12 @@ async fn the_owner_gives_a_chat_a_group_by_name_and_those_whom_they_know_may_spe
     rig.owner.send(&ben.jid(), "dinner at 7?").await;
     rig.wait_ledger("SELECT count(*) || '' FROM people WHERE wrote", "1").await;
     let said = ask(&rig, r#"tool:register_group {"jid": "our family"}"#, "registered").await;
-    for word in ["whatsapp_our-family", "\"who_may_trigger\":\"known\"", "\"keep_context\":true", "\"web\":true"] {
+    for word in [
+        "whatsapp_our-family",
+        "\"who_may_trigger\":\"known\"",
+        "\"keep_context\":true",
+        "\"web\":true",
+    ] {
         assert!(said.contains(word), "{word} in {said}");
     }
     ann.send(&group.jid(), "@Andy do you hear me?").await;
@@ -45,10 +50,16 @@ async fn the_owner_gives_a_chat_a_group_by_name_and_those_whom_they_know_may_spe
     ben.send(&group.jid(), "@Andy and me?").await;
     let answer = ben.wait_for("the answer", |m| m.text.starts_with("Andy: echo")).await;
     assert!(answer.text.contains("do you hear me?"), "context comes along: {}", answer.text);
-    let said = ask(&rig, r#"tool:register_group {"jid": "our family", "who_may_trigger": "everybody"}"#, "changed").await;
+    let said = ask(
+        &rig,
+        r#"tool:register_group {"jid": "our family", "who_may_trigger": "everybody"}"#,
+        "\"changed\":",
+    )
+    .await;
     assert!(said.contains("\"who_may_trigger\":\"everybody\""), "{said}");
     ann.send(&group.jid(), "@Andy and now?").await;
-    ann.wait_for("the answer", |m| m.text.starts_with("Andy: echo") && m.text.contains("and now?")).await;
+    ann.wait_for("the answer", |m| m.text.starts_with("Andy: echo") && m.text.contains("and now?"))
+        .await;
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -58,7 +69,10 @@ async fn a_name_that_several_chats_have_is_asked_back() {
     let other = rig.server.group("Our family abroad", &ann, &[&rig.owner], false);
     known_as(&rig, "Our family abroad").await;
     let said = ask(&rig, r#"tool:register_group {"jid": "family"}"#, "may be meant").await;
-    assert!(said.contains(&one.jid().to_string()) && said.contains(&other.jid().to_string()), "{said}");
+    assert!(
+        said.contains(&one.jid().to_string()) && said.contains(&other.jid().to_string()),
+        "{said}"
+    );
     let (code, out, _) = rig.run(&["groups", "chats"]).await;
     assert!(code == 0 && out.contains("Our family abroad"), "{out}");
     // The whole name is enough.
@@ -79,7 +93,10 @@ async fn what_happens_to_a_chat_is_noted_and_nothing_is_sent_where_nothing_can_b
     rig.wait_ledger("SELECT closed FROM chats WHERE name = 'The family'", "admins_only").await;
     let status = rig.status().await;
     let problems = status["problems"].to_string();
-    assert!(problems.contains("The family cannot be answered: only admins may write"), "{problems}");
+    assert!(
+        problems.contains("The family cannot be answered: only admins may write"),
+        "{problems}"
+    );
     ann.send(&group.jid(), "@Andy quiet?").await;
     rig.wait_ledger(
         "SELECT state || ' ' || error FROM outbox WHERE key = 'answer'",
@@ -88,7 +105,8 @@ async fn what_happens_to_a_chat_is_noted_and_nothing_is_sent_where_nothing_can_b
     .await;
     // As an admin it may.
     group.promote(&ann, &rig.owner);
-    rig.wait_ledger("SELECT closed IS NULL || '' FROM chats WHERE name = 'The family'", "1").await;
+    rig.wait_ledger("SELECT (closed IS NULL) || '' FROM chats WHERE name = 'The family'", "1")
+        .await;
     ann.send(&group.jid(), "@Andy and now?").await;
     ann.wait_for("the answer", |m| m.text.contains("and now?") && m.text.starts_with("Andy")).await;
     group.remove(&ann, &rig.owner);

@@ -71,6 +71,10 @@ async fn an_allowlist_of_numbers_knows_people_by_their_lids() {
     ben.send(&group.jid(), "@Andy not for me").await;
     ann.send(&group.jid(), "@Andy hello").await;
     let answer = ann.wait_for("the answer", |m| m.text.starts_with("Andy: echo")).await;
-    assert!(answer.text.contains("hello") && !answer.text.contains("not for me"), "{}", answer.text);
+    assert!(
+        answer.text.contains("hello") && !answer.text.contains("not for me"),
+        "{}",
+        answer.text
+    );
     rig.wait_ledger("SELECT group_concat(sender_name) FROM messages", "Ann").await;
 }

@@ -40,6 +40,8 @@ impl Rig {
         let mut home = Home::new();
         home.set("NANOCLAW_WHATSAPP_URL", &server.url());
         home.set("NANOCLAW_WHATSAPP_MEDIA", &server.media_url());
+        // Tests do not wait as people do, but for those about that.
+        home.set("NANOCLAW_WHATSAPP_PACE", "off");
         set(&mut home);
         Rig { server, home: Arc::new(home), owner, daemon: None, device: 0 }
     }
