@@ -6,6 +6,8 @@
 mod baileys;
 #[path = "whatsapp/client.rs"]
 mod client;
+#[path = "whatsapp/cases/console.rs"]
+mod console;
 #[path = "whatsapp/cases/faults.rs"]
 mod faults;
 #[path = "whatsapp/cases/groups.rs"]

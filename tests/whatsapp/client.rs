@@ -11,6 +11,7 @@ use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::prelude::{Event, EventHandler, MessageExt as _};
 use whatsapp_rust::store::traits::Backend;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
+use whatsapp_rust::types::durability_hook::{InboundDurabilityHook, InboundMessage};
 use whatsapp_rust::types::message::MessageInfo;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::wacore::store::{DevicePropsOverride, InMemoryBackend};
@@ -31,6 +32,17 @@ pub struct Device {
     handle: BotHandle,
     events: async_channel::Receiver<Arc<Event>>,
     seen: Vec<Arc<Event>>,
+}
+
+/// Takes messages, or does not: what it refuses must stay with the server.
+pub struct Taking(pub Arc<std::sync::atomic::AtomicBool>);
+
+#[async_trait]
+impl InboundDurabilityHook for Taking {
+    async fn on_messages(&self, _: Arc<Client>, _: &[InboundMessage]) -> anyhow::Result<()> {
+        let taking = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        taking.then_some(()).ok_or_else(|| anyhow::anyhow!("no room"))
+    }
 }
 
 struct Forward(async_channel::Sender<Arc<Event>>);
@@ -73,11 +85,32 @@ impl Device {
         store: Arc<dyn Backend>,
         digits_for: Option<String>,
     ) -> Device {
+        Device::start(server, store, digits_for, None).await
+    }
+
+    /// A device on these keys that acknowledges what the hook has taken.
+    pub async fn start(
+        server: &Server,
+        store: Arc<dyn Backend>,
+        digits_for: Option<String>,
+        hook: Option<Taking>,
+    ) -> Device {
+        Device::at(&server.url(), &server.media_url(), store, digits_for, hook).await
+    }
+
+    /// A device of a server that is not in this process.
+    pub async fn at(
+        url: &str,
+        files: &str,
+        store: Arc<dyn Backend>,
+        digits_for: Option<String>,
+        hook: Option<Taking>,
+    ) -> Device {
         let (sender, events) = async_channel::unbounded();
         let mut bot = Bot::builder()
             .with_backend_arc(store.clone())
-            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(server.url()))
-            .with_http_client(Http(server.media_url()))
+            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
+            .with_http_client(Http(files.to_owned()))
             .with_runtime(TokioRuntime)
             .with_version((2, 3000, 1_030_000_000))
             .with_device_props(DevicePropsOverride::new().with_os("Linux"))
@@ -86,6 +119,9 @@ impl Device {
             .skip_history_sync();
         if let Some(phone_number) = digits_for {
             bot = bot.with_pair_code(PairCodeOptions { phone_number, ..Default::default() });
+        }
+        if let Some(hook) = hook {
+            bot = bot.with_inbound_durability_hook(hook);
         }
         let handle = bot.build().await.unwrap().spawn();
         let client = handle.client();

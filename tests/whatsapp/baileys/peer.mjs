@@ -16,6 +16,8 @@ import https from 'node:https'
 import { syncBuiltinESMExports } from 'node:module'
 import { createInterface } from 'node:readline'
 
+// Its Signal library prints what it does.
+for (const word of ['log', 'info', 'warn', 'debug']) console[word] = console.error
 const plain = globalThis.fetch
 globalThis.fetch = (url, options) => plain(String(url).replace(/^https:/, 'http:'), options)
 https.request = http.request

@@ -134,8 +134,25 @@ async fn a_garbled_message_is_said_again() {
 }
 
 #[tokio::test]
+async fn a_phone_that_lost_its_sessions_asks_again() {
+    let (_server, _anna, bert, mut device) = pair().await;
+    // Each knows the other's keys by now.
+    device.say(&bert.jid(), "one").await;
+    bert.wait_text("one").await;
+    bert.send(&device.client.pn().unwrap().to_non_ad(), "two").await;
+    device.text("two").await;
+    device.say(&bert.jid(), "three").await;
+    bert.wait_text("three").await;
+    bert.lose_sessions();
+    device.say(&bert.jid(), "four").await;
+    bert.wait_text("four").await;
+    assert!(bert.screen().unreadable.is_empty());
+}
+
+#[tokio::test]
 async fn log_ins_are_refused() {
-    let cases: [(What, fn(&Event) -> bool); 5] = [
+    type Like = fn(&Event) -> bool;
+    let cases: [(What, Like); 5] = [
         (What::Fail(401), |event| matches!(event, Event::LoggedOut(_))),
         (What::Fail(403), |event| matches!(event, Event::LoggedOut(_) | Event::ConnectFailure(_))),
         (What::Fail(405), |event| matches!(event, Event::ClientOutdated(_))),
@@ -168,6 +185,12 @@ async fn a_device_is_replaced_or_taken_off_the_list() {
     anna.replace(device.number);
     let replaced = |event: &Event| matches!(event, Event::StreamReplaced(_)).then_some(());
     device.event("the replacement", replaced).await;
+
+    // By a second program on the same keys.
+    let (server, _, _, mut device) = pair().await;
+    let mut second = Device::on(&server, device.store.clone(), None).await;
+    device.event("the replacement", replaced).await;
+    second.connected().await;
 
     let (server, anna, _, mut device) = pair().await;
     anna.unlink(device.number);

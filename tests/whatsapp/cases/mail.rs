@@ -1,9 +1,12 @@
 //! What waits for a device while it is away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use whatsapp_rust::prelude::Event;
 
-use super::client::Device;
-use super::server::Server;
+use super::client::{Device, Taking};
+use super::server::{Entry, Server};
 
 #[tokio::test]
 async fn mail_waits_for_a_device_and_comes_in_order() {
@@ -35,6 +38,31 @@ async fn mail_waits_for_a_device_and_comes_in_order() {
     // Live again.
     bert.send(&anna.jid(), "and now").await;
     assert!(!device.text("and now").await.is_offline);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_comes_again() {
+    let server = Server::start().await;
+    let anna = server.person("4915700000001", "Anna");
+    let bert = server.person("4915700000002", "Bert");
+    let device = Device::linked(&server, &anna).await;
+    let (store, number) = (device.store.clone(), device.number);
+    device.stop().await;
+    anna.wait_offline(number).await;
+    let taking = Arc::new(AtomicBool::new(false));
+    let device = Device::start(&server, store.clone(), None, Some(Taking(taking.clone()))).await;
+    anna.wait_ready(number).await;
+    let id = bert.send(&anna.jid(), "hold this").await;
+    let given = |entry: &Entry| entry.given("message") && entry.is("id", &id);
+    server.wait_log("the message", given).await;
+    device.stop().await;
+    anna.wait_offline(number).await;
+    assert_eq!(anna.devices()[0].waiting, 1);
+
+    taking.store(true, Ordering::SeqCst);
+    let mut device = Device::start(&server, store, None, Some(Taking(taking))).await;
+    assert_eq!(device.text("hold this").await.id, id);
+    anna.wait_taken(number).await;
 }
 
 #[tokio::test]

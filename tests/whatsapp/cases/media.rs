@@ -35,7 +35,9 @@ async fn pictures_go_both_ways() {
     let voice = |message: &wa::Message, _: &_| {
         message.audio_message.as_option().is_some_and(|audio| audio.ptt == Some(true))
     };
-    device.message("the voice note", voice).await;
+    let (_, info) = device.message("the voice note", voice).await;
+    device.client.mark_as_played(&info.source.chat, None, &[&info.id]).await.unwrap();
+    bert.wait_tick(&info.id, "played").await;
     bert.send(&anna.jid(), Draft::document(b"a,b", "list.csv", "text/csv").once()).await;
     device.message("the document", |message, info| !voice(message, info)).await;
 }

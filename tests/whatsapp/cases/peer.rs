@@ -29,6 +29,8 @@ impl Peer {
         let script = installed().await?;
         let state = tempfile::tempdir().unwrap();
         let root: String = server.root_key().iter().map(|byte| format!("{byte:02x}")).collect();
+        // Its Signal library is talkative.
+        let aloud = std::env::var_os("WHATSAPP_SERVER_LOG").is_some();
         let mut child = Command::new("node")
             .arg(script)
             .env("PEER_URL", server.url())
@@ -36,6 +38,7 @@ impl Peer {
             .env("PEER_STATE", state.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(if aloud { Stdio::inherit() } else { Stdio::null() })
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -80,8 +83,9 @@ impl Peer {
         let search = async {
             loop {
                 let line = self.output.next_line().await.unwrap().expect("Baileys ended");
-                // Its libraries print words of their own.
-                let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+                let Ok(line) = serde_json::from_str::<Value>(&line) else {
+                    panic!("Baileys said {line:?}");
+                };
                 assert_ne!(line["event"], "error", "{line}");
                 self.seen.push(line.clone());
                 if like(&line) {
@@ -110,30 +114,39 @@ async fn installed() -> Option<PathBuf> {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("baileys-{sum:016x}"));
-    if !place.join("installed").exists() {
-        std::fs::create_dir_all(&place).unwrap();
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(source.join(file), place.join(file)).unwrap();
-        }
-        let install = Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--omit=dev", "--omit=peer", "--omit=optional"])
-            .args(["--no-audit", "--no-fund"])
-            .current_dir(&place)
-            .output()
-            .await;
-        let why = match install {
-            Ok(done) if done.status.success() => None,
-            Ok(done) => Some(String::from_utf8_lossy(&done.stderr).into_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = why {
-            assert!(std::env::var_os("CI").is_none(), "Baileys could not be installed: {why}");
-            println!("skipped: Baileys could not be installed: {why}");
-            return None;
-        }
-        std::fs::write(place.join("installed"), "").unwrap();
+    if let Err(why) = install(&source, &place).await {
+        assert!(std::env::var_os("CI").is_none(), "Baileys cannot be had: {why}");
+        println!("skipped: Baileys cannot be had: {why}");
+        return None;
     }
     let script = place.join("peer.mjs");
     std::fs::copy(source.join("peer.mjs"), &script).unwrap();
     Some(script)
+}
+
+async fn install(source: &Path, place: &Path) -> Result<(), String> {
+    run(Command::new("node").arg("--version")).await?;
+    let done = place.join("installed");
+    if done.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(place).unwrap();
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(source.join(file), place.join(file)).unwrap();
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--omit=dev", "--omit=peer", "--omit=optional"])
+        .args(["--no-audit", "--no-fund"])
+        .current_dir(place);
+    run(&mut npm).await?;
+    std::fs::write(done, "").unwrap();
+    Ok(())
+}
+
+async fn run(command: &mut Command) -> Result<(), String> {
+    match command.stdin(Stdio::null()).output().await {
+        Ok(done) if done.status.success() => Ok(()),
+        Ok(done) => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        Err(error) => Err(format!("{:?}: {error}", command.as_std().get_program())),
+    }
 }

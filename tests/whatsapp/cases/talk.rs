@@ -1,6 +1,7 @@
 //! Chats of two: texts, notes to oneself, typing, ticks, answers, corrections.
 
 use whatsapp_rust::prelude::{Event, MessageBuilderExt as _, MessageExt as _, wa};
+use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 
 use super::client::Device;
 use super::server::{Draft, Server, Shown};
@@ -57,6 +58,24 @@ async fn what_the_owner_says_to_others_reaches_the_device_as_the_owners() {
     assert!(info.source.is_from_me);
     assert_eq!(info.source.chat, bert.jid());
     bert.wait_text("between us").await;
+}
+
+#[tokio::test]
+async fn a_second_device_is_written_to_as_soon_as_it_is_linked() {
+    let server = Server::start().await;
+    let anna = server.person("4915700000001", "Anna");
+    let bert = server.person("4915700000002", "Bert");
+    let mut device = Device::linked(&server, &anna).await;
+    device.say(&bert.jid(), "to your phone").await;
+    bert.wait_text("to your phone").await;
+    let mut second = Device::linked(&server, &bert).await;
+    let number = device.number;
+    anna.wait_taken(number).await;
+    device.say(&bert.jid(), "to your computer too").await;
+    second.text("to your computer too").await;
+    second.say(&anna.jid(), "from my computer").await;
+    device.text("from my computer").await;
+    assert!(bert.wait_text("from my computer").await.from_me);
 }
 
 #[tokio::test]
@@ -142,8 +161,6 @@ async fn answers_corrections_deletions_and_reactions_are_shown() {
         Some(context.stanza_id.as_deref()? == answer.id)
     };
     device.message("the answer", |message, info| quotes(message, info) == Some(true)).await;
-    let edit = Draft::edit(&anna.jid(), &answer.id, "x");
-    assert_eq!(edit.edit, Some("1"));
 }
 
 #[tokio::test]
@@ -159,9 +176,29 @@ async fn wrapped_messages_are_understood() {
     let id = bert.send(&anna.jid(), "a slip").await;
     bert.send(&anna.jid(), Draft::edit(&anna.jid(), &id, "a text")).await;
     bert.send(&anna.jid(), Draft::revoke(&anna.jid(), &id)).await;
-    let kinds = |message: &wa::Message, _: &_| {
-        let base = message.get_base_message();
-        base.protocol_message.as_option().is_some_and(|protocol| protocol.key.is_set())
-    };
-    device.message("the correction or the deletion", kinds).await;
+    for kind in [Type::MESSAGE_EDIT, Type::REVOKE] {
+        let of = |message: &wa::Message, _: &_| {
+            let protocol = message.get_base_message().protocol_message.as_option();
+            protocol.is_some_and(|protocol| {
+                let about = protocol.key.as_option().and_then(|key| key.id.as_ref());
+                protocol.r#type == Some(kind) && about == Some(&id)
+            })
+        };
+        device.message(&format!("{kind:?}"), of).await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_asked_for_more_keys_before_they_run_out() {
+    let server = Server::start().await;
+    let anna = server.person("4915700000001", "Anna");
+    let mut device = Device::linked(&server, &anna).await;
+    anna.wait_ready(device.number).await;
+    for number in 10..30 {
+        let stranger = server.person(&format!("49157000000{number}"), "Stranger");
+        let text = format!("from {number}");
+        stranger.send(&anna.jid(), text.as_str()).await;
+        device.text(&text).await;
+    }
+    anna.wait_keys(device.number, 10).await;
 }

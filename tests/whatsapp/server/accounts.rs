@@ -246,7 +246,7 @@ impl AppState {
         };
         wa::Message {
             protocol_message: MessageField::some(m::ProtocolMessage {
-                r#type: Some(m::protocol_message::Type::APP_STATE_SYNC_KEY_SHARE.into()),
+                r#type: Some(m::protocol_message::Type::APP_STATE_SYNC_KEY_SHARE),
                 app_state_sync_key_share: MessageField::some(m::AppStateSyncKeyShare {
                     keys: vec![key],
                 }),

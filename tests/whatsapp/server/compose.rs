@@ -153,7 +153,7 @@ impl Draft {
     /// The file, encrypted, and its kind as part of a path.
     pub fn encrypted(&self) -> Option<(EncryptedMedia, &'static str)> {
         let (kind, bytes) = self.file.as_ref()?;
-        Some((encrypt_media(bytes, kind.clone()).unwrap(), kind.mms_type()))
+        Some((encrypt_media(bytes, *kind).unwrap(), kind.mms_type()))
     }
 
     /// Tells the message where its file is.

@@ -8,11 +8,14 @@ use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::accounts::{Address, Bundle};
 use super::node::{
-    NodeBuilder, attr, bytes, child, child_bytes, children, jid, now, number, result,
+    NodeBuilder, SERVER, attr, bytes, child, child_bytes, children, jid, now, number, result,
 };
 use super::router::conflict;
 use super::state::State;
 use super::{groups, media};
+
+/// With so few one-time keys left a device is asked for more.
+const FEW: usize = 4;
 
 /// An empty "done".
 pub fn plain(state: &mut State, connection: u64, query: &Node) {
@@ -70,10 +73,40 @@ pub fn query(state: &mut State, connection: u64, from: Address, node: &Node) {
 
 /// A device is linked no more.
 pub fn remove(state: &mut State, at: Address) {
-    if let Some(device) = state.accounts[at.account].devices.remove(&at.device)
-        && let Some(connection) = device.connection
-    {
+    let Some(device) = state.accounts[at.account].devices.remove(&at.device) else { return };
+    if let Some(connection) = device.connection {
         conflict(state, connection, "device_removed");
+    }
+    announce(state, at, "remove");
+}
+
+/// Tells all other devices that one was linked (`add`) or is no more (`remove`). The
+/// real server tells contacts; here everybody knows everybody.
+pub fn announce(state: &mut State, at: Address, what: &'static str) {
+    let account = &state.accounts[at.account];
+    let mut device = NodeBuilder::new("device").attr("jid", account.pn(at.device));
+    if let Some(known) = account.devices.get(&at.device) {
+        device = device.attr("key-index", known.key_index.to_string());
+    }
+    let mut list = NodeBuilder::new("key-index-list").attr("ts", now());
+    if what == "add" {
+        list = list.bytes(account.key_index_list());
+    }
+    let change = NodeBuilder::new(what).children([device.build(), list.build()]).build();
+    let notification = NodeBuilder::new("notification")
+        .attr("from", account.pn(0))
+        .attr("type", "devices")
+        .attr("t", now())
+        .children([change]);
+    let id = state.number().to_string();
+    let notification = notification.attr("id", id).build();
+    for index in 0..state.accounts.len() {
+        for device in state.accounts[index].all_devices() {
+            let to = Address { account: index, device };
+            if to != at && device != 0 {
+                state.deliver(to, notification.clone());
+            }
+        }
     }
 }
 
@@ -129,7 +162,26 @@ fn hand_out(state: &mut State, jid: &Jid) -> Option<Node> {
     }
     let device = state.device(at)?;
     let identity = device.identity.clone();
-    Some(device.bundle.hand_out(jid.clone(), Some(identity)))
+    let handed = device.bundle.hand_out(jid.clone(), Some(identity));
+    few_left(state, at);
+    Some(handed)
+}
+
+/// Asks a device for more one-time keys before they run out.
+pub fn few_left(state: &mut State, at: Address) {
+    let Some(device) = state.device(at) else { return };
+    let left = device.bundle.one_time.len();
+    if left != FEW {
+        return;
+    }
+    let count = NodeBuilder::new("count").attr("value", left.to_string()).build();
+    let notification = NodeBuilder::new("notification")
+        .attr("from", SERVER)
+        .attr("type", "encrypt")
+        .attr("t", now())
+        .children([count]);
+    let id = state.number().to_string();
+    state.deliver(at, notification.attr("id", id).build());
 }
 
 /// What the server believes of a device's keys.

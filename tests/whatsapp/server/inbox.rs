@@ -19,6 +19,9 @@ use super::phone::Phone;
 use super::router;
 use super::screen::{Arrival, Tick};
 
+/// How often a phone asks for a message that it cannot read.
+const MOST_TRIES: u8 = 4;
+
 impl Phone {
     /// Takes the phone's mail for as long as the server lives.
     pub(super) async fn live(self, mut mail: UnboundedReceiver<Node>) {
@@ -179,7 +182,7 @@ impl Phone {
     }
 
     /// "I have it."
-    fn tell(&self, node: &Node, sender: &Jid, retry: Option<Node>) {
+    fn tell(&self, node: &Node, sender: &Jid, retry: Option<Vec<Node>>) {
         let to = jid(node, "from").unwrap_or_else(|| sender.clone());
         let kind = retry.as_ref().map(|_| "retry");
         let mut receipt = NodeBuilder::new("receipt")
@@ -190,9 +193,7 @@ impl Phone {
             receipt = receipt.attr("participant", sender);
         }
         if let Some(retry) = retry {
-            let id = self.account(|account| account.bundle.registration).to_be_bytes();
-            let registration = NodeBuilder::new("registration").bytes(id.to_vec()).build();
-            receipt = receipt.attr("type", "retry").children([retry, registration]);
+            receipt = receipt.attr("type", "retry").children([retry, self.fresh_keys()].concat());
         }
         let receipt = receipt.build();
         router::pass_receipt(&mut self.shared.lock(), self.at(), &receipt, &to, kind);
@@ -200,12 +201,29 @@ impl Phone {
 
     /// "I cannot read this, say it again."
     fn ask_again(&self, node: &Node, sender: &Jid) {
+        let counts = children(node).iter().filter_map(|enc| attr(enc, "count")?.parse().ok());
+        let count = counts.max().unwrap_or(0u8) + 1;
         let retry = NodeBuilder::new("retry")
             .attr("v", "1")
-            .attr("count", "1")
+            .attr("count", count.to_string())
             .attr("id", attr(node, "id").unwrap_or_default())
             .attr("t", attr(node, "t").unwrap_or_default());
-        self.tell(node, sender, Some(retry.build()));
+        if count <= MOST_TRIES {
+            self.tell(node, sender, Some(vec![retry.build()]));
+        }
+    }
+
+    /// The phone's keys, for a session anew.
+    fn fresh_keys(&self) -> Vec<Node> {
+        let mut state = self.shared.lock();
+        let bundle = &mut state.accounts[self.index].bundle;
+        let id = bundle.registration.to_be_bytes().to_vec();
+        let handed = bundle.hand_out(Jid::pn(""), None);
+        let keys = children(&handed).iter().filter(|part| part.tag != "registration").cloned();
+        vec![
+            NodeBuilder::new("registration").bytes(id).build(),
+            NodeBuilder::new("keys").children(keys.collect::<Vec<_>>()).build(),
+        ]
     }
 
     /// A device could not fetch a file any more: the phone brings it again, under a new

@@ -12,7 +12,8 @@ use whatsapp_rust::wacore::pair_code::PairCodeUtils;
 use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use super::accounts::{Account, Bundle, Device};
+use super::accounts::{Account, Address, Bundle, Device};
+use super::directory;
 use super::faults::{What, When};
 use super::node::{
     NodeBuilder, SERVER, attr, child, child_bytes, number, refusal, result, seconds,
@@ -321,7 +322,9 @@ pub fn signed(state: &mut State, connection: u64, answer: &Node) -> Result<()> {
         mail: Default::default(),
         backlog: 0,
     };
-    state.accounts[linking.account].devices.insert(linking.device, device);
+    let at = Address { account: linking.account, device: linking.device };
+    state.accounts[at.account].devices.insert(at.device, device);
+    directory::announce(state, at, "add");
     state.apply(connection, &What::StreamError(515));
     Ok(())
 }

@@ -150,6 +150,15 @@ impl Phone {
         self.shared.wait("a device to be ready", ready).await;
     }
 
+    /// Waits until the server has so many one-time keys of a linked device, or more.
+    pub async fn wait_keys(&self, device: u16, least: usize) {
+        let enough = || {
+            let left = self.account(|account| account.devices[&device].bundle.one_time.len());
+            (left >= least).then_some(())
+        };
+        self.shared.wait("a device to bring more keys", enough).await;
+    }
+
     /// Waits until a linked device has no connection.
     pub async fn wait_offline(&self, device: u16) {
         let gone = || {
@@ -296,7 +305,7 @@ impl Phone {
         let Some(blob) = self.shared.lock().media.blob(&file.path) else {
             bail!("no such file: {}", file.path);
         };
-        Ok(DownloadUtils::verify_and_decrypt(&blob, &file.key, file.kind.clone())?)
+        Ok(DownloadUtils::verify_and_decrypt(&blob, &file.key, file.kind)?)
     }
 
     /// Where the file of an own message lies, to let it expire.
@@ -304,6 +313,13 @@ impl Phone {
         let memory = self.memory.lock().unwrap();
         let message = &memory.sent.get(id)?.1;
         super::screen::file(message).map(|file| file.path)
+    }
+
+    /// The phone loses its sessions, as after a new installation: it cannot read what
+    /// devices that do not know go on to send, and asks them to say it again.
+    pub fn lose_sessions(&self) {
+        self.keys.lose_sessions();
+        self.memory.lock().unwrap().given.clear();
     }
 
     /// Switches the phone off: what is sent to it waits.

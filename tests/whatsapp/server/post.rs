@@ -13,8 +13,8 @@ use super::accounts::Address;
 use super::compose::Draft;
 use super::node::{NodeBuilder, attr, child, child_bytes, jid, number};
 use super::phone::Phone;
-use super::router;
 use super::screen::Arrival;
+use super::{directory, router};
 
 impl Phone {
     /// Sends a draft; the message's id.
@@ -213,7 +213,9 @@ impl Phone {
                 let public = public.map_err(|_| anyhow!("a key has 32 bytes"))?;
                 bundle.one_time.push_front((number(&child_bytes(key, "id")), public));
             }
-            (peer, bundle.take(at.device)?)
+            let taken = bundle.take(at.device)?;
+            directory::few_left(&mut state, at);
+            (peer, taken)
         };
         self.keys.begin(&peer, &bundle).await
     }

@@ -180,7 +180,7 @@ impl Server {
         self.shared.wait(what, look).await
     }
 
-    /// Connections that were opened so far and are open now.
+    /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections.len()
     }

@@ -95,6 +95,12 @@ impl Keys {
         self.lock().sessions.contains_key(peer.to_protocol_address().as_str())
     }
 
+    pub fn lose_sessions(&self) {
+        let mut inner = self.lock();
+        inner.sessions.clear();
+        inner.sender_keys.clear();
+    }
+
     /// Begins a session (anew) with a device, from what the directory has of it.
     pub async fn begin(&self, peer: &Jid, bundle: &PreKeyBundle) -> Result<()> {
         let address = peer.to_protocol_address();
