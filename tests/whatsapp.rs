@@ -10,6 +10,10 @@ mod groups;
 mod kill;
 #[path = "whatsapp/linking.rs"]
 mod linking;
+#[path = "whatsapp/other_make.rs"]
+mod other_make;
+#[path = "whatsapp/cases/peer.rs"]
+mod peer;
 #[path = "whatsapp/people.rs"]
 mod people;
 #[path = "whatsapp/refusals.rs"]

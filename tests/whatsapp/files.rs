@@ -91,14 +91,20 @@ async fn a_file_that_cannot_be_had_is_told_of_and_its_message_is_answered() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_voice_note_is_heard_by_the_owner_s_program_without_a_network() {
-    let script = "#!/bin/sh\n\
-        if (exec 3<>/dev/tcp/127.0.0.1/1) 2>/dev/null; then echo network; fi\n\
-        ls /sys/class/net 2>/dev/null | grep -qv '^lo$' && echo interfaces\n\
-        cat \"$1\"\n";
     let rig = Rig::linked_with(|home| {
-        let path = home.path().join("listen.sh");
-        std::fs::write(&path, script).unwrap();
-        home.set("NANOCLAW_TRANSCRIBE", &format!("sh {}", path.display()));
+        let path = home.path().display();
+        // All that is left of the network is loopback.
+        let script = format!(
+            "#!/bin/sh\n\
+             [ \"$(grep -c : /proc/net/dev)\" = 1 ] || echo network\n\
+             [ ! -e {path}/store/messages.db ] || echo ledger\n\
+             (echo x >{path}/listen.sh) 2>/dev/null && echo writes\n\
+             env | grep -q NANOCLAW && echo settings\n\
+             cat \"$1\"\n"
+        );
+        let listen = home.path().join("listen.sh");
+        std::fs::write(&listen, script).unwrap();
+        home.set("NANOCLAW_TRANSCRIBE", &format!("sh {}", listen.display()));
     })
     .await;
     rig.owner.send(&rig.owner.jid(), Draft::voice(b"buy milk", 2)).await;

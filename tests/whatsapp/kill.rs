@@ -25,7 +25,8 @@ impl Moments {
 async fn whenever_the_daemon_dies_each_message_is_answered_once() {
     let seed = std::env::var("NANOCLAW_WHATSAPP_SEED").ok().and_then(|n| n.parse().ok());
     let mut moments = Moments(seed.unwrap_or(20_261_120));
-    let mut rig = Rig::linked().await;
+    // Which rows wait is to be seen, and not for the pace.
+    let mut rig = Rig::linked_with(|home| home.set("NANOCLAW_WHATSAPP_PACE", "off")).await;
     let ann = rig.server.person("491702222222", "Ann");
     rig.serve("ann", &ann.jid().to_string()).await;
     let mut sent = 0;

@@ -57,7 +57,7 @@ async fn a_ban_is_waited_for_to_its_end_and_not_longer() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_version_or_an_account_that_is_refused_is_not_tried_again() {
-    for (code, state) in [(405, "outdated"), (406, "rejected")] {
+    for (code, state) in [(405, "outdated"), (409, "rejected")] {
         let mut rig = Rig::linked().await;
         rig.owner.fault(When::Login, What::Fail(code));
         rig.owner.cut(rig.device);

@@ -48,9 +48,9 @@ async fn an_answer_quotes_its_message_when_others_wrote_meanwhile() {
     let (ann, ben) =
         (rig.server.person("491702222222", "Ann"), rig.server.person("491703333333", "Ben"));
     let group = rig.server.group("Family", &ann, &[&ben, &rig.owner], false);
-    let (code, _, error) = rig
-        .run(&["groups", "add", "family", "--jid", &group.jid().to_string(), "--who", "everybody"])
-        .await;
+    let jid = group.jid().to_string();
+    let added = ["groups", "add", "family", "--jid", &jid, "--who", "everybody"];
+    let (code, _, error) = rig.run(&added).await;
     assert_eq!(code, 0, "{error}");
     let asked = ann.send(&group.jid(), "@Andy think:1500 what is for dinner?").await;
     ann.wait_screen("the mark of a message at work", |screen| {

@@ -128,6 +128,7 @@ mod tests {
         state.send_replace(link(State::Replaced));
         tokio::time::sleep(after * 2).await;
         state.send_replace(link(State::Connected));
+        tokio::time::sleep(after / 10).await;
         state.send_replace(link(State::LoggedOut));
         let told = lines(&file, 2).await;
         assert_eq!(told.lines().count(), 2, "{told}");

@@ -40,6 +40,9 @@ async fn in_place(
     };
     copied.await.map_err(|e| format!("it could not be copied: {e}"))?;
     let mut child = sandboxed(config, command, place)
+        // The daemon's environment holds keys.
+        .env_clear()
+        .envs(["PATH", "HOME", "LANG"].into_iter().filter_map(|n| Some((n, std::env::var_os(n)?))))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
