@@ -120,6 +120,28 @@ needs_bubblewrap() {
   esac
 }
 
+# What VMs need: QEMU, and a kernel that is unpacked and not installed. For the tests;
+# docs/microvm.md says how an owner gets them.
+vm_tools() {
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
+  have qemu-system-x86_64 || apt_install qemu-system-x86 || return 0
+  [ ! -d "$cache/kernel/boot" ] || return 0
+  local package
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: *//p' | head -n 1)
+  say "fetching the kernel for VMs with apt-get: $package"
+  mkdir -p "$cache"
+  scratch=$(mktemp -d "$cache/kernel.XXXXXX")
+  # It is downloaded as its own user, which must be able to write there.
+  if (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 && dpkg-deb -x ./*.deb new); then
+    mv "$scratch/new" "$cache/kernel"
+  else
+    [ -z "${CI-}" ] || return 1
+    say "it could not be fetched: tests with VMs are skipped"
+  fi
+  rm -rf "$scratch"
+  scratch=
+}
+
 install_tools() {
   if [ -z "$(type -P cargo || true)" ] && [ -x "$HOME/.cargo/bin/cargo" ]; then
     PATH=$HOME/.cargo/bin:$PATH
@@ -389,6 +411,7 @@ run_tests() {
   run 'licences, bans, sources' deny
   run 'conformance with 1.x' bash tests/conformance.sh
   run 'guest build' build_guest
+  run 'tools for VMs' vm_tools
   run 'tests' cargo test --locked
   run 'release build' build
   run 'newcomer' newcomer

@@ -13,6 +13,8 @@ use crate::channel::{Channel, Inlet, Place};
 use crate::config::Config;
 #[cfg(target_os = "linux")]
 use crate::config::RuntimeChoice;
+#[cfg(target_os = "linux")]
+use crate::container::microvm::{self, Microvm, sandbox::Accelerator};
 use crate::container::{Health, Runtime};
 use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
@@ -213,10 +215,27 @@ fn choose_runtime(config: &Config) -> anyhow::Result<Chosen> {
             let owner = rustix::process::geteuid().is_root().then(|| bwrap.user()).transpose()?;
             Ok((Arc::new(bwrap), owner))
         }
+        RuntimeChoice::Microvm => {
+            let microvm = microvm(config)?;
+            let owner = rustix::process::geteuid().is_root().then(|| microvm.user()).transpose()?;
+            Ok((Arc::new(microvm), owner))
+        }
         other => bail!(
-            "CONTAINER_RUNTIME asks for {other:?}, which this version does not drive yet: use auto or bwrap"
+            "CONTAINER_RUNTIME asks for {other:?}, which this version does not drive yet: use auto, bwrap or microvm"
         ),
     }
+}
+
+/// The `microvm` runtime as the settings want it.
+#[cfg(target_os = "linux")]
+pub fn microvm(config: &Config) -> anyhow::Result<Microvm> {
+    let place = microvm::Place {
+        program: std::env::current_exe()?.with_file_name(GUEST_PROGRAM),
+        cache: config.data().join("microvm"),
+        kernels: vec![config.kernels.clone(), "/".into()],
+    };
+    let accelerator = if config.emulate { Accelerator::Software } else { Accelerator::Kvm };
+    Ok(Microvm::new(place, accelerator))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -231,7 +250,13 @@ fn choose_runtime(_: &Config) -> anyhow::Result<Chosen> {
 async fn probe(ledger: &Ledger, runtime: &dyn Runtime) -> anyhow::Result<Health> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let user = rustix::process::geteuid().as_raw();
-    let this = format!("{} {} {} {user}", env!("CARGO_PKG_VERSION"), runtime.name(), boot.trim());
+    let identity = runtime.identity().await?;
+    let this = format!(
+        "{} {} {} {user} {identity}",
+        env!("CARGO_PKG_VERSION"),
+        runtime.name(),
+        boot.trim()
+    );
     let known = ledger.write(|c| db::settings::get(c, db::settings::RUNTIME)).await?;
     if let Some((health, of)) =
         known.and_then(|text| serde_json::from_str::<(Health, String)>(&text).ok())

@@ -23,6 +23,8 @@ pub mod db;
 pub mod files;
 pub mod ids;
 pub mod ipc;
+#[cfg(target_os = "linux")]
+pub mod machine;
 #[cfg(feature = "host")]
 pub mod outbox;
 #[cfg(feature = "host")]

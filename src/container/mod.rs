@@ -8,6 +8,8 @@
 pub mod bwrap;
 #[cfg(target_os = "linux")]
 pub mod limits;
+#[cfg(target_os = "linux")]
+pub mod microvm;
 pub mod mounts;
 #[cfg(target_os = "linux")]
 pub mod process;
@@ -150,6 +152,12 @@ pub trait Runtime: Send + Sync {
     /// Really runs something: a nonce written on the host is read back inside.
     /// Within 5 seconds.
     fn probe(&self) -> Boxed<'_, Result<Health, RuntimeError>>;
+
+    /// What the result of a probe depends on beside this machine's boot: versions,
+    /// the image. An error says what is missing, without having run anything.
+    fn identity(&self) -> Boxed<'_, Result<String, RuntimeError>> {
+        Box::pin(async { Ok(String::new()) })
+    }
 
     /// Starts a container. The guest's readiness is its own to report.
     fn spawn<'a>(&'a self, spec: &'a Spec) -> Boxed<'a, Result<Running, RuntimeError>>;

@@ -79,7 +79,10 @@ async fn version() -> Result<String, RuntimeError> {
 }
 
 /// Runs the guest and returns its report.
-async fn run(runtime: &Bwrap, place: &Place) -> Result<String, RuntimeError> {
+pub(in crate::container) async fn run(
+    runtime: &dyn Runtime,
+    place: &Place,
+) -> Result<String, RuntimeError> {
     let mount = |name: &str, guest: &str, writable| Mount {
         host: place.dir.join(name),
         guest: guest.into(),
@@ -121,7 +124,7 @@ async fn run(runtime: &Bwrap, place: &Place) -> Result<String, RuntimeError> {
 }
 
 /// What is wrong with a report.
-fn judge(report: &str, nonce: &str, uid: u32) -> Result<(), String> {
+pub(in crate::container) fn judge(report: &str, nonce: &str, uid: u32) -> Result<(), String> {
     let values = |key: &str| -> Vec<&str> {
         report.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix(' ')).collect()
     };
@@ -179,15 +182,15 @@ fn unusable(reason: String) -> RuntimeError {
 }
 
 /// A directory of the probe's own, removed with it.
-struct Place {
+pub(in crate::container) struct Place {
     dir: PathBuf,
     /// An installation of its own, so that its sandbox is nobody else's.
-    id: String,
-    nonce: String,
+    pub id: String,
+    pub nonce: String,
 }
 
 impl Place {
-    fn new((uid, gid): (u32, u32)) -> Result<Place, RuntimeError> {
+    pub fn new((uid, gid): (u32, u32)) -> Result<Place, RuntimeError> {
         let random = || {
             let path = Path::new("/proc/sys/kernel/random/uuid");
             fs::read_to_string(path)
