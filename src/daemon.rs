@@ -11,13 +11,10 @@ use tokio::sync::{Notify, mpsc};
 use crate::channel::socket::{Connected, Socket, TERMINAL};
 use crate::channel::{Channel, Inlet, Place};
 use crate::config::Config;
-#[cfg(target_os = "linux")]
-use crate::config::RuntimeChoice;
-#[cfg(target_os = "linux")]
-use crate::container::microvm::{self, Microvm, sandbox::Accelerator};
 use crate::container::{Health, Runtime};
 use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
+use crate::isolation::{self, Chosen, Passed};
 use crate::outbox::Outbox;
 use crate::proxy::{Proxy, Upstream};
 use crate::requests;
@@ -43,6 +40,8 @@ pub struct Ready {
     pub groups: usize,
     /// What separates guests from the host.
     pub health: Health,
+    /// Stronger runtimes that are not ready.
+    pub passed: Vec<Passed>,
     /// Whether the practice model answers.
     pub practice: bool,
     /// What the owner is told once, at the first start on a directory of 1.x.
@@ -63,8 +62,9 @@ pub async fn run(
     upgrade::rival::check(&config)?;
     let ledger = Ledger::open_from(&config.ledger(), Some(&upgrade::origin(&config)))?;
     let (install, groups) = settle_in(&ledger, &config).await?;
-    let (runtime, owner) = choose_runtime(&config)?;
-    let health = probe(&ledger, runtime.as_ref()).await?;
+    std::fs::create_dir_all(config.data())?;
+    let Chosen { runtime, owner, choice } = isolation::choose(&config, &ledger).await?;
+    let health = choice.health;
     sweep(&ledger, runtime.as_ref(), &config, &install).await?;
     let program = stage_program(&config)?;
 
@@ -83,6 +83,7 @@ pub async fn run(
     let host = Arc::new(Host {
         ledger: ledger.clone(),
         runtime,
+        health: health.clone(),
         proxy: Proxy::new(upstream),
         outbox: outbox.clone(),
         tasks: tasks.clone(),
@@ -118,7 +119,7 @@ pub async fn run(
     let took = began.elapsed();
     let mut news = upgrade::news(&ledger, &config).await?;
     news.extend(upgrade::rival::warnings(&config));
-    ready(&Ready { took, groups, health, practice, news });
+    ready(&Ready { took, groups, health, passed: choice.passed, practice, news });
     outbox.wake();
     let scheduling = tokio::spawn(scheduler.run());
     Dispatcher::new(host).run(work, mail, stop).await;
@@ -194,6 +195,7 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
                         requires_trigger: false,
                         egress: "web".into(),
                         model: None,
+                        container: Default::default(),
                     };
                     db::groups::add(c, &NewGroup { group, chats: vec![terminal] })?;
                     groups = db::groups::all(c)?;
@@ -202,72 +204,6 @@ async fn settle_in(ledger: &Ledger, config: &Config) -> anyhow::Result<(String, 
             Ok((install, groups.len()))
         })
         .await?)
-}
-
-/// The runtime, and the uid and gid of its guests where those are not the daemon's.
-type Chosen = (Arc<dyn Runtime>, Option<(u32, u32)>);
-
-#[cfg(target_os = "linux")]
-fn choose_runtime(config: &Config) -> anyhow::Result<Chosen> {
-    match config.runtime {
-        RuntimeChoice::Auto | RuntimeChoice::Bwrap => {
-            let bwrap = crate::container::bwrap::Bwrap::new(None);
-            let owner = rustix::process::geteuid().is_root().then(|| bwrap.user()).transpose()?;
-            Ok((Arc::new(bwrap), owner))
-        }
-        RuntimeChoice::Microvm => {
-            let microvm = microvm(config)?;
-            let owner = rustix::process::geteuid().is_root().then(|| microvm.user()).transpose()?;
-            Ok((Arc::new(microvm), owner))
-        }
-        other => bail!(
-            "CONTAINER_RUNTIME asks for {other:?}, which this version does not drive yet: use auto, bwrap or microvm"
-        ),
-    }
-}
-
-/// The `microvm` runtime as the settings want it.
-#[cfg(target_os = "linux")]
-pub fn microvm(config: &Config) -> anyhow::Result<Microvm> {
-    let place = microvm::Place {
-        program: std::env::current_exe()?.with_file_name(GUEST_PROGRAM),
-        cache: config.data().join("microvm"),
-        kernels: vec![config.kernels.clone(), "/".into()],
-    };
-    let accelerator = if config.emulate { Accelerator::Software } else { Accelerator::Kvm };
-    Ok(Microvm::new(place, accelerator))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn choose_runtime(_: &Config) -> anyhow::Result<Chosen> {
-    bail!(
-        "this version runs agents on Linux only, with bubblewrap; without isolation none is started"
-    )
-}
-
-/// The probe's result holds until the machine or the program changes; then it is
-/// made again. No isolation, no start.
-async fn probe(ledger: &Ledger, runtime: &dyn Runtime) -> anyhow::Result<Health> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let user = rustix::process::geteuid().as_raw();
-    let identity = runtime.identity().await?;
-    let this = format!(
-        "{} {} {} {user} {identity}",
-        env!("CARGO_PKG_VERSION"),
-        runtime.name(),
-        boot.trim()
-    );
-    let known = ledger.write(|c| db::settings::get(c, db::settings::RUNTIME)).await?;
-    if let Some((health, of)) =
-        known.and_then(|text| serde_json::from_str::<(Health, String)>(&text).ok())
-        && of == this
-    {
-        return Ok(health);
-    }
-    let health = runtime.probe().await.context("no isolation, so no agent is started")?;
-    let text = serde_json::to_string(&(&health, this))?;
-    ledger.write(move |c| db::settings::set(c, db::settings::RUNTIME, &text)).await?;
-    Ok(health)
 }
 
 /// Ends guests and removes directories of ours that the ledger takes for dead.

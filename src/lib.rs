@@ -20,9 +20,13 @@ pub mod container;
 pub mod daemon;
 #[cfg(feature = "host")]
 pub mod db;
+#[cfg(feature = "host")]
+pub mod doctor;
 pub mod files;
 pub mod ids;
 pub mod ipc;
+#[cfg(feature = "host")]
+pub mod isolation;
 #[cfg(target_os = "linux")]
 pub mod machine;
 #[cfg(feature = "host")]

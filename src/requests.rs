@@ -306,6 +306,7 @@ mod tests {
             requires_trigger: false,
             egress: "web".into(),
             model: None,
+            container: Default::default(),
         };
         db::groups::add(&c, &NewGroup { group: group.clone(), chats: vec!["t:1".into()] }).unwrap();
         let say = |incarnation, turn| {

@@ -46,7 +46,7 @@ async fn the_guest_has_the_given_environment_and_directory_and_nothing_of_the_da
     spec.env.push(("ODD".into(), "a=b, \"c\" é".into()));
     let outcome = w.run(&spec).await;
     println!("{}", outcome.said);
-    let (uid, _) = w.runtime.user().unwrap();
+    let (uid, _) = w.user();
     assert!(outcome.said.starts_with(&format!("/workspace/group\nnode\n{uid}\nnode\nnanoclaw\n")));
     let env: Vec<&str> = outcome.said.lines().skip(5).take_while(|l| *l != "-").collect();
     // PWD and OLDPWD are bubblewrap's and the shell's, SHLVL and _ the shell's.

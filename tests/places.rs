@@ -116,7 +116,7 @@ fn without_isolation_it_does_not_start_and_says_what_helps() {
     let mut home = Home::new();
     home.set("CONTAINER_RUNTIME", "docker");
     let (code, out, error) = home.run(&["start"]);
-    assert!(code == 1 && out.is_empty() && error.contains("use auto or bwrap"), "{error}");
+    assert!(code == 1 && out.is_empty() && error.contains("no isolation"), "{error}");
     home.set("CONTAINER_RUNTIME", "bwrap");
     // An older bubblewrap, and none that can be run, in its view alone.
     let bwrap = home.path().join("bwrap");

@@ -48,6 +48,9 @@ const INHERITED: &[&str] = &[
     "CLAUDE_CODE_OAUTH_TOKEN",
 ];
 
+/// The machine's or the image's certificate authorities.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The most of the global memory that goes into the system prompt, in bytes.
 const MEMORY: usize = 256 * 1024;
 
@@ -211,6 +214,10 @@ impl Place {
         set("CLAUDE_CODE_MAX_RETRIES", "4");
         set("CLAUDE_CODE_AUTO_COMPACT_WINDOW", "165000");
         set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1");
+        if Path::new(AUTHORITIES).exists() {
+            // Node trusts its own list only, and not what the owner has added.
+            set("NODE_EXTRA_CA_CERTS", AUTHORITIES);
+        }
         set(processes::TAG, tag);
         if rustix::process::getuid().is_root() {
             // The CLI refuses root in this mode unless it is told of a sandbox.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::exit::Exit;
 use super::tasks::Tasks;
-use super::{chat, explain, groups, start, status, tasks};
+use super::{chat, doctor, explain, groups, image, start, status, tasks};
 use crate::agent;
 use crate::config::Config;
 
@@ -37,6 +37,11 @@ enum Command {
     Chat,
     /// What runs, what waits, what is wrong.
     Status(Output),
+    /// Whether everything that agents need is here, and what to do where it is not.
+    Doctor(Output),
+    /// The image that agents of a container engine run in.
+    #[command(subcommand)]
+    Image(Image),
     /// The life of a message, from the ledger alone.
     Explain(Explain),
     /// Groups and the chats linked to them.
@@ -51,6 +56,17 @@ enum Command {
     /// Inside the container: serve the agent's tools.
     #[command(hide = true)]
     Mcp,
+}
+
+/// `nanoclaw image`.
+#[derive(Subcommand)]
+pub enum Image {
+    /// Build the image of CONTAINER_IMAGE, or fetch it where that names another's.
+    Build {
+        /// With Chromium and agent-browser, for agents that use web pages.
+        #[arg(long)]
+        browser: bool,
+    },
 }
 
 /// How to print.
@@ -140,9 +156,27 @@ pub struct Set {
     /// example.org,example.net.
     #[arg(long, group = "change", value_name = "POLICY", value_parser = egress)]
     pub egress: Option<String>,
+    /// What its agent needs around it: vm (it waits where there is no virtual machine)
+    /// or any.
+    #[arg(long, group = "change", value_parser = ["vm", "any"])]
+    pub isolation: Option<String>,
+    /// Memory of its container in MiB; 0 for the usual 2048.
+    #[arg(long, group = "change", value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    pub memory: Option<u32>,
+    /// CPUs of its container, such as 0.5; 0 for the usual 2.
+    #[arg(long, group = "change", value_parser = cpus)]
+    pub cpus: Option<f64>,
+    /// Whether each container ends with its turn.
+    #[arg(long, group = "change", value_name = "BOOL")]
+    pub once: Option<bool>,
     /// The model to ask for; empty for NANOCLAW_MODEL or the CLI's own choice.
     #[arg(long, group = "change")]
     pub model: Option<String>,
+}
+
+fn cpus(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| *n == 0.0 || (0.01..=1024.0).contains(n));
+    number.ok_or_else(|| "use a number from 0.01 to 1024, or 0".into())
 }
 
 fn egress(text: &str) -> Result<String, String> {
@@ -197,6 +231,8 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Start => runtime.block_on(start::run(config()?, began))?,
         Command::Chat => runtime.block_on(chat::run(config()?, began))?,
         Command::Status(output) => status::run(&*config()?, output)?,
+        Command::Doctor(output) => runtime.block_on(doctor::run(&*config()?, output))?,
+        Command::Image(command) => runtime.block_on(image::run(&*config()?, command))?,
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
         Command::Tasks(command) => runtime.block_on(tasks::run(&*config()?, command))?,

@@ -26,6 +26,11 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
                     group.trigger = set.trigger.unwrap_or(group.trigger);
                     group.requires_trigger = set.requires_trigger.unwrap_or(group.requires_trigger);
                     group.egress = set.egress.unwrap_or(group.egress);
+                    let wants = &mut group.container;
+                    wants.vm = set.isolation.map_or(wants.vm, |i| i == "vm");
+                    wants.memory = set.memory.map_or(wants.memory, |m| Some(m).filter(|m| *m > 0));
+                    wants.cpus = set.cpus.map_or(wants.cpus, |n| Some(n).filter(|n| *n > 0.0));
+                    wants.once = set.once.unwrap_or(wants.once);
                     group.model =
                         set.model.map_or(group.model, |m| Some(m).filter(|m| !m.is_empty()));
                     db::groups::update(c, &group)
@@ -66,6 +71,7 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         requires_trigger: !add.no_trigger,
         egress: add.egress.clone(),
         model: None,
+        container: Default::default(),
     };
     let new = NewGroup { group: group.clone(), chats: add.jid.clone() };
     let ledger = Ledger::open(&config.ledger())?;
@@ -107,7 +113,13 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
             (_, _, "") => format!("answers @{}", config.assistant_name),
             (_, _, trigger) => format!("answers {trigger}"),
         };
-        println!("{}  {}  ({trigger}; reaches {})", group.folder, group.name, group.egress);
+        let mut words = vec![trigger, format!("reaches {}", group.egress)];
+        let wants = &group.container;
+        words.extend(wants.vm.then(|| "in a virtual machine only".to_owned()));
+        words.extend(wants.memory.map(|mib| format!("{mib} MiB")));
+        words.extend(wants.cpus.map(|n| format!("{n} cpus")));
+        words.extend(wants.once.then(|| "a container for each turn".to_owned()));
+        println!("{}  {}  ({})", group.folder, group.name, words.join("; "));
         for chat in chats {
             println!("    {}  {}", chat.jid, chat.name);
         }

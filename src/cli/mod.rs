@@ -2,9 +2,11 @@
 
 mod args;
 mod chat;
+mod doctor;
 pub mod exit;
 mod explain;
 mod groups;
+mod image;
 mod start;
 mod status;
 mod tasks;

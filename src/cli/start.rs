@@ -56,7 +56,10 @@ fn announce(config: &Config, ready: &Ready) {
         ready.groups,
         config.socket.display(),
     );
-    for line in &ready.news {
+    for passed in &ready.passed {
+        text += &format!("  stronger   {} is not ready: {}\n", passed.runtime, passed.why);
+    }
+    for line in ready.health.warning.iter().chain(&ready.news) {
         text += &format!("\n{line}\n");
     }
     // Whoever started us may have closed our standard output; that is no reason to end.

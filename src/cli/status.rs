@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::exit::Exit;
 use crate::config::Config;
-use crate::container::Health;
+use crate::container::VM;
 use crate::daemon::Lock;
 use crate::db::{self, Ledger, now_ms};
+use crate::isolation;
 use crate::proxy::Upstream;
 use crate::router::SenderAllowlist;
 use crate::upgrade::memories;
@@ -38,6 +39,12 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
             text(&h["limits"])
         ),
         other => println!("isolation   {}", text(other)),
+    }
+    if let Some(egress) = facts["isolation"]["egress"].as_str() {
+        println!("egress      {egress}");
+    }
+    for passed in facts["stronger"].as_array().into_iter().flatten() {
+        println!("stronger    {} is not ready: {}", text(&passed["runtime"]), text(&passed["why"]));
     }
     println!("model       {}", text(&facts["model"]));
     println!("groups      {}", facts["groups"]);
@@ -83,10 +90,18 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         "isolation": null, "groups": 0, "containers": [], "messages": {}, "outbox": {"pending": 0, "failed": 0},
     });
     if let Some(c) = Ledger::look(&config.ledger())? {
-        let health = db::settings::get(&c, db::settings::RUNTIME)?;
-        let health = health.and_then(|text| serde_json::from_str::<(Health, String)>(&text).ok());
-        facts["isolation"] = serde_json::to_value(health.map(|(health, _)| health))?;
-        facts["groups"] = db::groups::all(&c)?.len().into();
+        let choice = isolation::known(db::settings::get(&c, db::settings::RUNTIME)?);
+        problems.extend(choice.as_ref().and_then(|choice| choice.health.warning.clone()));
+        let groups = db::groups::all(&c)?;
+        if let Some(choice) = &choice {
+            let waiting = groups.iter().filter(|g| g.container.vm && choice.health.boundary != VM);
+            problems.extend(waiting.map(|g| {
+                format!("{} waits: it runs in a virtual machine only, and there is none; `nanoclaw doctor` says what makes one ready", g.folder)
+            }));
+        }
+        facts["stronger"] = serde_json::to_value(choice.as_ref().map(|choice| &choice.passed))?;
+        facts["isolation"] = serde_json::to_value(choice.map(|choice| choice.health))?;
+        facts["groups"] = groups.len().into();
         let open = db::incarnations::not_dead(&c)?;
         if daemon.is_some() {
             facts["containers"] =

@@ -71,10 +71,10 @@ settings! {
         "an `http://` or `https://` URL without user, query and fragment",
         "Where the model is: any endpoint that speaks the Messages API, one on this machine included.";
     CONTAINER_RUNTIME: Value("auto"), "`auto`, `container`, `docker`, `podman`, `microvm` or `bwrap`",
-        "What isolates the agents. `auto` takes the strongest that works here; this version drives `bwrap` and, when asked for, `microvm`.";
+        "What isolates the agents. `auto` takes the strongest that is ready; `nanoclaw doctor` says of each what it lacks.";
     CONTAINER_IMAGE: Value(DEFAULT_IMAGE), "the name of an image",
-        "The image for runtimes that need one: anything with glibc and a shell. Not yet in \
-         effect.";
+        "The image for `container`, `docker` and `podman`: anything with glibc and a shell. `nanoclaw image build` \
+         builds the default, and fetches another.";
     CONTAINER_TIMEOUT: Value("1800000"), MILLISECONDS,
         "How long one turn may take before it is interrupted.";
     IDLE_TIMEOUT: Value("1800000"), MILLISECONDS,

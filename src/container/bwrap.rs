@@ -32,15 +32,11 @@ use tokio::sync::OnceCell;
 
 use super::limits::{CGROUP_ROOT, Limiter, scope_from, scope_probe};
 use super::process::labelled;
-use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec};
+pub use super::user::DEFAULT_UID;
+use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec, user};
 use crate::ids::Incarnation;
 use launch::Launch;
 use view::{User, failed, io_error};
-
-/// The guest's uid and gid where the daemon is root and none is configured. Above
-/// the range that Debian gives to people (1000 to 59999). systemd-homed draws from
-/// 60001 to 60513: where that is used, configure another.
-pub const DEFAULT_UID: u32 = 60123;
 
 /// How often a stop looks again.
 const STOP_POLL: Duration = Duration::from_millis(10);
@@ -67,18 +63,7 @@ impl Bwrap {
     /// The uid and gid of its guests, on the host as well: what they shall write
     /// must be theirs.
     pub fn user(&self) -> Result<(u32, u32), RuntimeError> {
-        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        match (own.0, self.configured) {
-            (0, Some((0, _) | (_, 0))) => {
-                Err(failed("a guest must not be root: configure another uid and gid".to_owned()))
-            }
-            (0, configured) => Ok(configured.unwrap_or((DEFAULT_UID, DEFAULT_UID))),
-            (_, Some(user)) if user != own => Err(failed(format!(
-                "only root can run guests as uid {}: leave it unset, or start the daemon as that user",
-                user.0
-            ))),
-            _ => Ok(own),
-        }
+        user::guest(self.configured)
     }
 
     /// How guests are limited here; found out once.

@@ -21,14 +21,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
+use super::bwrap::launch::{self, need};
 use super::bwrap::view::{self, User, failed, io_error};
-use super::bwrap::{
-    self,
-    launch::{self, need},
-};
-use super::bwrap::{Bwrap, blocking, end, incarnation, label, label_prefix, prepare_scratch, scan};
+use super::bwrap::{blocking, end, incarnation, label, label_prefix, prepare_scratch, scan};
 use super::limits::Limiter;
-use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec};
+use super::probe::{Question, ask};
+use super::{Boxed, ENFORCED, Health, Process, Running, Runtime, RuntimeError, Spec, VM, user};
 use crate::ids::Incarnation;
 use kernel::Kernel;
 use sandbox::{Accelerator, Files};
@@ -86,9 +84,9 @@ impl Microvm {
         Microvm { place, accelerator, prepared: OnceCell::new() }
     }
 
-    /// The uid and gid of its guests, as under [`Bwrap`].
+    /// The uid and gid of its guests, as of every runtime.
     pub fn user(&self) -> Result<(u32, u32), RuntimeError> {
-        Bwrap::new(None).user()
+        user::guest(None)
     }
 
     /// How long a VM may take to do what takes the `bwrap` runtime no time.
@@ -147,6 +145,12 @@ impl Runtime for Microvm {
 
     fn identity(&self) -> Boxed<'_, Result<String, RuntimeError>> {
         Box::pin(async {
+            if self.accelerator == Accelerator::Kvm && !Path::new("/dev/kvm").exists() {
+                return Err(RuntimeError::Unusable {
+                    runtime: "microvm".to_owned(),
+                    reason: "this machine has no KVM: /dev/kvm is missing".to_owned(),
+                });
+            }
             let prepared = self.prepared().await?;
             Ok(format!("{:?} {}", self.accelerator, prepared.initramfs.display()))
         })
@@ -249,36 +253,33 @@ fn tools(place: &Place) -> Result<Tools, RuntimeError> {
 
 /// See [`Runtime::probe`].
 async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
-    let unusable =
-        |reason: String| RuntimeError::Unusable { runtime: "microvm".to_owned(), reason };
-    let user = runtime.user()?;
     let version = version(runtime.prepared().await?).await?;
-    let place = bwrap::probe::Place::new(user)?;
-    let patience = runtime.patience();
-    let stop = Duration::from_secs(1);
-    let seen = tokio::time::timeout(patience - stop, bwrap::probe::run(runtime, &place)).await;
-    let stopped = runtime.stop(&place.id, Incarnation(1), stop).await;
-    let seen = seen.map_err(|_| {
-        unusable(format!(
-            "a VM did not start and answer within {} s{}",
-            (patience - stop).as_secs(),
-            match runtime.accelerator {
-                Accelerator::Kvm => ": the KVM of this machine is no use; NANOCLAW_MICROVM=emulate works without it, slowly",
-                Accelerator::Software => "",
-            }
-        ))
-    })?;
-    let seen = seen.map_err(|e| match e {
-        RuntimeError::Unusable { reason, .. } => unusable(reason),
+    let question = Question {
+        runtime,
+        user: runtime.user()?,
+        place: &std::env::temp_dir(),
+        machine: true,
+        deadline: runtime.patience(),
+        explain: |said| format!("the VM said: {said}"),
+    };
+    ask(question).await.map_err(|error| match error {
+        RuntimeError::Unusable { runtime: name, reason }
+            if runtime.accelerator == Accelerator::Kvm =>
+        {
+            let hint = "where KVM is no use NANOCLAW_MICROVM=emulate works, slowly";
+            RuntimeError::Unusable { runtime: name, reason: format!("{reason}; {hint}") }
+        }
         other => other,
     })?;
-    bwrap::probe::judge(&seen, &place.nonce, user.0).map_err(unusable)?;
-    stopped?;
     Ok(Health {
         runtime: runtime.name().to_owned(),
         version,
-        boundary: "vm".to_owned(),
+        boundary: VM.to_owned(),
+        // Its memory and processors are all that there is; the first process of the VM
+        // does not start a guest without the limit of processes.
         limits: "full".to_owned(),
+        egress: ENFORCED.to_owned(),
+        warning: None,
     })
 }
 

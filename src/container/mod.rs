@@ -6,13 +6,18 @@
 
 #[cfg(target_os = "linux")]
 pub mod bwrap;
+mod checked;
+pub mod engine;
 #[cfg(target_os = "linux")]
 pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod microvm;
 pub mod mounts;
+pub mod nested;
+pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod process;
+pub mod user;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -20,6 +25,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::ids::{Folder, Incarnation};
+
+/// Where a guest finds the proxy's socket: a mount of a directory with this name in
+/// the guest holds that socket and nothing else.
+pub const PROXY_DIR: &str = "/run/nanoclaw";
+/// The socket's name in there.
+pub const PROXY_SOCKET: &str = "proxy.sock";
 
 /// A boxed future, so that `dyn Runtime` is possible.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -100,7 +111,7 @@ pub struct Process {
 }
 
 /// What a probe found out by really running something.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Health {
     /// The runtime's name, such as `bwrap`.
     pub runtime: String,
@@ -110,7 +121,19 @@ pub struct Health {
     pub boundary: String,
     /// `full`, or `partial: ` and what is missing.
     pub limits: String,
+    /// Whether the guest's way out is `enforced` (there is none but the proxy) or
+    /// `advisory` (it is told to use the proxy), and how.
+    #[serde(default)]
+    pub egress: String,
+    /// What its owner should mend although it works.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
+
+/// The [`Health::egress`] of a guest that the probe saw without an interface.
+pub const ENFORCED: &str = "enforced: no network but the proxy's socket";
+/// The [`Health::boundary`] of a virtual machine.
+pub const VM: &str = "vm";
 
 /// Why a runtime cannot do what was asked.
 #[derive(Debug, thiserror::Error)]

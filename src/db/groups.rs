@@ -23,6 +23,21 @@ pub struct Group {
     pub egress: String,
     /// The model to ask for, if not the installation's.
     pub model: Option<String>,
+    /// What it wants of its container.
+    pub container: Wants,
+}
+
+/// What a group wants of its container, from its next one on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Wants {
+    /// Whether it waits rather than run without a virtual machine.
+    pub vm: bool,
+    /// MiB of memory, if not the usual.
+    pub memory: Option<u32>,
+    /// CPUs, if not the usual.
+    pub cpus: Option<f64>,
+    /// Whether each container ends with its turn.
+    pub once: bool,
 }
 
 /// What a new group is made of.
@@ -50,7 +65,8 @@ pub struct Chat {
 }
 
 const COLUMNS: &str =
-    "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress, g.model";
+    "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress, g.model,
+    g.isolation = 'vm', g.memory, g.cpus, g.once";
 
 fn folder(text: String) -> rusqlite::Result<Folder> {
     Folder::parse(&text).map_err(|e| {
@@ -67,6 +83,12 @@ fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
         requires_trigger: row.get(4)?,
         egress: row.get(5)?,
         model: row.get(6)?,
+        container: Wants {
+            vm: row.get(7)?,
+            memory: row.get(8)?,
+            cpus: row.get(9)?,
+            once: row.get(10)?,
+        },
     })
 }
 
@@ -167,7 +189,36 @@ pub fn update(c: &Connection, g: &Group) -> Result<()> {
          WHERE folder = ?1",
         params![g.folder.as_str(), g.name, g.trigger, g.requires_trigger, g.egress, g.model],
     )?;
+    let Wants { vm, memory, cpus, once } = &g.container;
+    c.execute(
+        "UPDATE groups SET isolation = iif(?2, 'vm', 'any'), isolation_told = 0, memory = ?3,
+             cpus = ?4, once = ?5
+         WHERE folder = ?1",
+        params![g.folder.as_str(), vm, memory, cpus, once],
+    )?;
     Ok(())
+}
+
+/// Notes whether a group waits for a virtual machine. The chats where that is to be
+/// told now: those with a message that waits, once.
+pub fn bar(c: &Connection, folder: &Folder, waits: bool) -> Result<Vec<String>> {
+    let mut statement = c.prepare_cached(
+        "SELECT jid FROM chats JOIN groups g USING (folder)
+         WHERE folder = ?1 AND NOT g.isolation_told
+             AND jid IN (SELECT chat_jid FROM messages WHERE state = 'queued')
+         ORDER BY jid",
+    )?;
+    let chats = match waits {
+        true => statement
+            .query_map([folder.as_str()], |r| r.get(0))?
+            .collect::<rusqlite::Result<_>>()?,
+        false => Vec::new(),
+    };
+    if !waits || !chats.is_empty() {
+        c.prepare_cached("UPDATE groups SET isolation_told = ?2 WHERE folder = ?1")?
+            .execute(params![folder.as_str(), waits])?;
+    }
+    Ok(chats)
 }
 
 /// There is no such group.

@@ -24,7 +24,7 @@ pub mod turns;
 
 pub use claim::{Claim, claim};
 pub use files::Attachment;
-pub use groups::{Chat, Group, NewGroup};
+pub use groups::{Chat, Group, NewGroup, Wants};
 pub use incarnations::OpenIncarnation;
 pub use ledger::{Ledger, LedgerError, Result, whole};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};

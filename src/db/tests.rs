@@ -31,6 +31,7 @@ fn with_family(c: &Connection, chats: &[&str]) {
         requires_trigger: true,
         egress: "web".into(),
         model: None,
+        container: Default::default(),
     };
     let chats = chats.iter().map(|&jid| jid.to_owned()).collect();
     groups::add(c, &NewGroup { group, chats }).unwrap();

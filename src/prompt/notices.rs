@@ -21,6 +21,15 @@ pub fn still_working(since: Duration) -> String {
     format!("Still working on this, for {} now.", words(since))
 }
 
+/// For a group that demands a virtual machine where there is none.
+pub fn waits_for_a_machine(runtime: &str) -> String {
+    format!(
+        "This waits: the group may run in a virtual machine only, and here agents run with {runtime}. What you write \
+         is kept and answered when there is one. The owner can look at `nanoclaw doctor`, or allow less with \
+         `nanoclaw groups set FOLDER --isolation any`."
+    )
+}
+
 /// For a turn that failed. `reason` is one plain sentence or phrase.
 pub fn failed(reason: &str, next: Next) -> String {
     let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();

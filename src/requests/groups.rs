@@ -48,6 +48,7 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         requires_trigger: call.requires_trigger.unwrap_or(false),
         egress: "web".into(),
         model: None,
+        container: Default::default(),
     };
     db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![call.jid.clone()] })?;
     Ok(Ok(

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::guest::{self, Guest, Host};
 use super::rows::{self, Ended, Payload};
 use super::slots::Place;
-use super::state::{self, Effect, Event, State};
+use super::state::{self, Effect, Event, Rules, State};
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::HostRecord;
@@ -52,6 +52,8 @@ pub struct Actor {
     pub(super) working: BTreeMap<TurnId, String>,
     /// Whether the incarnation to bury is of a host that had died.
     pub(super) crash: bool,
+    /// Times and limits, with what the group wants otherwise.
+    pub(super) rules: Rules,
     place: Option<Place>,
     asking: Option<JoinHandle<()>>,
 }
@@ -67,6 +69,7 @@ impl Actor {
     ) {
         let crash = state.incarnation().is_some();
         let mut actor = Actor {
+            rules: host.rules,
             host,
             folder,
             state,
@@ -84,7 +87,9 @@ impl Actor {
         // deadline off.
         let mut tick = Instant::now() + SAFETY_NET;
         while !actor.is_drained() {
-            let rest = actor.state.guest != state::Guest::Absent || !actor.state.turns.is_empty();
+            let rest = actor.state.guest != state::Guest::Absent
+                || !actor.state.turns.is_empty()
+                || actor.state.barred;
             let at = tick.min(Instant::now() + actor.pause());
             let message = tokio::select! {
                 message = inbox.recv() => message,
@@ -108,6 +113,7 @@ impl Actor {
                 Some(Message::Event(event)) => {
                     // Records that were written before an end count before it.
                     if matches!(event, Event::Tick) {
+                        actor.look_for_bar().await;
                         actor.read_mail().await;
                         if actor.guest.is_some() {
                             actor.read_legacy(actor.state.incarnation()).await;
@@ -116,6 +122,19 @@ impl Actor {
                     actor.handle(event).await;
                 }
             }
+        }
+    }
+
+    /// Whether what the group demanded is still demanded: its settings may change
+    /// while it waits.
+    async fn look_for_bar(&mut self) {
+        if !self.state.barred {
+            return;
+        }
+        let folder = self.folder.clone();
+        let group = self.host.ledger.write(move |c| db::groups::by_folder(c, &folder)).await;
+        if group.is_ok_and(|group| group.is_none_or(|group| !group.container.vm)) {
+            self.handle(Event::Barred(false)).await;
         }
     }
 
@@ -191,7 +210,7 @@ impl Actor {
         record: Option<u64>,
         payload: Payload,
     ) -> Option<VecDeque<Event>> {
-        let (next, effects) = state::step(&self.host.rules, &self.state, &event, now_ms());
+        let (next, effects) = state::step(&self.rules, &self.state, &event, now_ms());
         if !self.commit(&effects, record, payload).await {
             return None;
         }
@@ -286,9 +305,12 @@ impl Actor {
                 None
             }
             Effect::Stop => {
-                let id = self.guest.as_ref()?.id;
-                if let Err(error) = guest::end(&self.host, id).await {
-                    tracing::error!(group = %self.folder, %error, "cannot stop the guest");
+                let guest = self.guest.as_mut()?;
+                match guest::end(&self.host, guest.id).await {
+                    Ok(()) => guest.let_go(),
+                    Err(error) => {
+                        tracing::error!(group = %self.folder, %error, "cannot stop the guest");
+                    }
                 }
                 None
             }

@@ -6,30 +6,47 @@ use tokio::time::sleep;
 use super::actor::{Actor, Message, SAFETY_NET};
 use super::guest::{self, Guest, GuestError};
 use super::legacy;
+use super::rows;
 use super::state::Event;
+use crate::container::VM;
 use crate::db::{self, Attachment, Claim, Claimed, now_ms};
 use crate::files;
 use crate::ids::TurnId;
 use crate::ipc::record::{HostRecord, Image, Turn};
-use crate::prompt::{self, repeat};
+use crate::prompt::{self, notices, repeat};
 use crate::router::Command;
 
 impl Actor {
     pub(super) async fn open(&mut self, fresh: bool) -> Option<Event> {
         let (folder, runtime) = (self.folder.clone(), self.host.runtime.name());
+        let machine = self.host.health.boundary == VM;
         let opened = self
             .host
             .ledger
             .write(move |c| {
                 let Some(group) = db::groups::by_folder(c, &folder)? else { return Ok(None) };
+                if group.container.vm {
+                    for jid in db::groups::bar(c, &folder, !machine)? {
+                        let key = format!("notice:isolation:{}:{jid}", now_ms());
+                        rows::say(c, None, &key, &jid, &notices::waits_for_a_machine(runtime))?;
+                    }
+                    if !machine {
+                        return Ok(Some(None));
+                    }
+                }
                 let session = guest::session(c, &folder, fresh)?;
                 let past = (db::past::of(c, &folder)?, db::past::configured(c)?);
                 let id = db::incarnations::open(c, &folder, runtime)?;
-                Ok(Some((group, id, session, past)))
+                Ok(Some(Some((group, id, session, past))))
             })
             .await;
         let (group, id, session, (past, configured)) = match opened {
-            Ok(Some(opened)) => opened,
+            Ok(Some(Some(opened))) => opened,
+            Ok(Some(None)) => {
+                tracing::warn!(group = %self.folder, "waits for a virtual machine");
+                self.host.outbox.wake();
+                return Some(Event::Barred(true));
+            }
             Ok(None) => {
                 tracing::warn!(group = %self.folder, "the group is gone");
                 return Some(Event::GroupGone);
@@ -44,6 +61,7 @@ impl Actor {
                 return None;
             }
         };
+        self.rules.once = group.container.once;
         // A folder of many files takes its time, which is not the other groups'.
         let (host, reads) = (self.host.clone(), past.ipc);
         let prepared = tokio::task::spawn_blocking(move || {

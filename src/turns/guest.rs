@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin};
 
 use crate::config::Config;
 use crate::container::mounts::EXTRA;
-use crate::container::{Limits, Mount, Process, Runtime, RuntimeError, Spec};
+use crate::container::{Health, Limits, Mount, PROXY_DIR, Process, Runtime, RuntimeError, Spec};
 use crate::db::{self, Group, Ledger};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::{HostMailbox, MailboxError};
@@ -31,6 +31,8 @@ pub struct Host {
     pub ledger: Ledger,
     /// Where guests run.
     pub runtime: Arc<dyn Runtime>,
+    /// What its probe found.
+    pub health: Health,
     /// Their way to the model and the web.
     pub proxy: Proxy,
     /// Their way to the chats.
@@ -174,7 +176,7 @@ impl Guest {
             .collect(),
             argv: vec!["/opt/nanoclaw/bin/nanoclaw".into(), "agent".into()],
             scratch,
-            limits: Limits::default(),
+            limits: limits(group),
         };
         Ok(Guest {
             id,
@@ -218,6 +220,15 @@ impl Guest {
         }
     }
 
+    /// Ends what is left of it on the host after its container is verified dead: the
+    /// client of an engine may hang.
+    pub fn let_go(&mut self) {
+        if let Some(child) = &mut self.process {
+            // One that has ended already is what we want.
+            let _ = child.start_kill();
+        }
+    }
+
     /// Waits until the process has ended; for ever if there is none, or if its end
     /// was told already: what follows from it may have to wait for the ledger.
     pub async fn exited(&mut self) -> String {
@@ -257,6 +268,16 @@ pub fn remove(config: &Config, folder: &Folder, id: Incarnation) -> Result<(), G
     }
 }
 
+/// What the group wants, else the usual.
+fn limits(group: &Group) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        memory: group.container.memory.map_or(usual.memory, |mib| u64::from(mib) << 20),
+        cpus: group.container.cpus.unwrap_or(usual.cpus),
+        ..usual
+    }
+}
+
 /// The table of `docs/ARCHITECTURE.md`: what a guest sees, and nothing else.
 fn mounts(host: &Host, group: &Group, id: Incarnation) -> Vec<Mount> {
     let config = &host.config;
@@ -270,7 +291,7 @@ fn mounts(host: &Host, group: &Group, id: Incarnation) -> Vec<Mount> {
         (directory.join("out"), "/workspace/ipc/out", true),
         (host.program.clone(), "/opt/nanoclaw/bin", false),
         (cli, "/opt/nanoclaw/cli", false),
-        (directory.join("run"), "/run/nanoclaw", false),
+        (directory.join("run"), PROXY_DIR, false),
     ]
     .into_iter()
     .map(|(host, guest, writable)| Mount { host, guest: guest.into(), writable })
@@ -304,7 +325,8 @@ async fn listen(
         }
         let text: String =
             String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(400).collect();
-        if text.is_empty() {
+        // Engines end with a hint to their own manual, which helps nobody in a chat.
+        if text.is_empty() || text.contains("--help'") {
             continue;
         }
         tracing::debug!(group = %folder, guest = text);

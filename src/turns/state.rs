@@ -35,6 +35,8 @@ pub struct Rules {
     pub notice: i64,
     /// Pause before attempt two; it triples with each further one.
     pub backoff: i64,
+    /// Whether each guest ends with its turn and gets no second one.
+    pub once: bool,
 }
 
 impl Default for Rules {
@@ -48,6 +50,7 @@ impl Default for Rules {
             grace: 10_000,
             notice: 3 * 60_000,
             backoff: 2_000,
+            once: false,
         }
     }
 }
@@ -167,6 +170,8 @@ pub struct State {
     pub work: bool,
     /// Whether the daemon is ending.
     pub draining: bool,
+    /// Whether the group waits for a stronger isolation than there is.
+    pub barred: bool,
 }
 
 /// What happened. The comment says who tells.
@@ -203,6 +208,9 @@ pub enum Event {
     },
     /// So many background tasks live in the guest's CLI (its mailbox).
     Background(u32),
+    /// Whether there is no guest for this group because what it demands is not here
+    /// (the actor).
+    Barred(bool),
     /// Another group waits for a place (the slots).
     Evict,
     /// The guest broke a rule of the mailbox (the actor).
@@ -302,6 +310,7 @@ impl State {
             turns: open.iter().map(Turn::from).collect(),
             work: false,
             draining: false,
+            barred: false,
         }
     }
 

@@ -1,13 +1,18 @@
 //! Groups with their directories as the daemon lays them out, run by the real
-//! driver.
+//! drivers.
 #![allow(dead_code, clippy::unwrap_used)]
+
+pub mod engines;
+pub mod vms;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nanoclaw::container::bwrap::Bwrap;
+use nanoclaw::container::user::guest;
 use nanoclaw::container::{Limits, Mount, Running, Runtime, RuntimeError, Spec};
 use nanoclaw::ids::{Folder, Incarnation};
 use nanoclaw::tree::Tree;
@@ -16,7 +21,8 @@ use tokio::io::AsyncReadExt;
 /// An installation in a directory of its own.
 pub struct World {
     pub home: tempfile::TempDir,
-    pub runtime: Bwrap,
+    pub runtime: Box<dyn Runtime>,
+    pub kind: Kind,
     pub install: String,
     /// `full` or what is not limited here.
     pub limits: String,
@@ -29,27 +35,71 @@ pub struct Outcome {
     pub said: String,
 }
 
-/// A world, or none where bubblewrap does not work; the reason is
-/// printed, and in CI it is a failure.
+/// Which driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bwrap,
+    /// By software alone.
+    Microvm,
+    Podman,
+    Docker,
+    /// The stand-in of `tests/apple` for that version of Apple's tool.
+    Apple(&'static str),
+}
+
+/// A bubblewrap world, or none where that does not work.
 pub async fn world(install: &str) -> Option<World> {
-    let runtime = Bwrap::new(None);
-    let limits = match runtime.probe().await {
-        Ok(health) => health.limits,
-        Err(e @ (RuntimeError::Missing { .. } | RuntimeError::Unusable { .. })) => {
-            assert!(std::env::var_os("CI").is_none(), "nothing is skipped in CI: {e}");
-            println!("skipped: {e}");
-            return None;
-        }
-        Err(e) => panic!("the probe failed: {e}"),
+    world_of(Kind::Bwrap, install).await
+}
+
+/// A world of that kind, or none where its runtime does not work; the reason is
+/// printed, and in CI it is a failure.
+pub async fn world_of(kind: Kind, install: &str) -> Option<World> {
+    let skip = |why: String| {
+        assert!(std::env::var_os("CI").is_none(), "nothing is skipped in CI: {why}");
+        println!("skipped: {why}");
+        None
+    };
+    let runtime: Box<dyn Runtime> = match kind {
+        Kind::Bwrap => Box::new(Bwrap::new(None)),
+        Kind::Microvm => match vms::microvm().await {
+            Ok(microvm) => Box::new(microvm),
+            Err(why) => return skip(why),
+        },
+        _ => match engines::engine(kind) {
+            Ok(engine) => Box::new(engine),
+            Err(why) => return skip(why),
+        },
+    };
+    // What a probe says is the same for every test of a program.
+    static PROBED: Mutex<Vec<(Kind, String)>> = Mutex::new(Vec::new());
+    let known = PROBED.lock().unwrap().iter().find(|(k, _)| *k == kind).map(|(_, l)| l.clone());
+    let limits = match known {
+        Some(limits) => limits,
+        None => match runtime.probe().await {
+            Ok(health) => {
+                PROBED.lock().unwrap().push((kind, health.limits.clone()));
+                health.limits
+            }
+            Err(e @ (RuntimeError::Missing { .. } | RuntimeError::Unusable { .. })) => {
+                return skip(e.to_string());
+            }
+            Err(e) => panic!("the probe of {kind:?} failed: {e}"),
+        },
     };
     let home = tempfile::tempdir().unwrap();
     // As the daemon's directory: nobody but its owner may enter.
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let install = format!("{install}-{}", std::process::id());
-    Some(World { home, runtime, install, limits })
+    Some(World { home, runtime, kind, install, limits })
 }
 
 impl World {
+    /// Uid and gid of the guests, on the host.
+    pub fn user(&self) -> (u32, u32) {
+        guest(None).unwrap()
+    }
+
     pub fn path(&self, relative: &str) -> PathBuf {
         self.home.path().canonicalize().unwrap().join(relative)
     }
@@ -58,7 +108,7 @@ impl World {
     pub fn dir(&self, relative: &str) -> PathBuf {
         let path = self.path(relative);
         fs::create_dir_all(&path).unwrap();
-        let (uid, gid) = self.runtime.user().unwrap();
+        let (uid, gid) = self.user();
         Tree::open(&path).unwrap().chown_all(uid, gid).unwrap();
         path
     }
@@ -71,6 +121,11 @@ impl World {
             writable,
         };
         let ipc = format!("data/ipc/{group}/{incarnation}");
+        if matches!(self.kind, Kind::Apple(_)) {
+            // What its tool relays must be there.
+            let socket = self.dir(&format!("data/proxy/{group}")).join("proxy.sock");
+            let _ = std::os::unix::net::UnixListener::bind(socket);
+        }
         Spec {
             install: self.install.clone(),
             incarnation: Incarnation(incarnation),
@@ -102,7 +157,7 @@ impl World {
     pub async fn run(&self, spec: &Spec) -> Outcome {
         let mut running = self.start(spec).await;
         let stdin = running.child.stdin.take();
-        let outcome = tokio::time::timeout(Duration::from_secs(60), finish(&mut running)).await;
+        let outcome = tokio::time::timeout(Duration::from_secs(120), finish(&mut running)).await;
         drop(stdin);
         self.stop(spec.incarnation).await;
         outcome.expect("the guest ended in time")
@@ -110,7 +165,7 @@ impl World {
 
     pub async fn stop(&self, incarnation: Incarnation) {
         self.runtime
-            .stop(&self.install, incarnation, Duration::from_secs(5))
+            .stop(&self.install, incarnation, Duration::from_secs(20))
             .await
             .unwrap_or_else(|e| panic!("{e}"));
     }
@@ -130,7 +185,8 @@ pub async fn finish(running: &mut Running) -> Outcome {
 
 /// Waits until a guest has made a file.
 pub async fn appears(path: &Path) {
-    for _ in 0..500 {
+    // A VM takes its time.
+    for _ in 0..3000 {
         if path.exists() {
             return;
         }

@@ -6,24 +6,18 @@
 //!
 //! The names of the mounts' sources can be read in `/proc/self/mountinfo`, as in any
 //! container; what they lead to cannot.
-//!
-//! A mount's source is checked just before the start and given as its canonical
-//! path. Between the check and the mount whoever may write the directory *above*
-//! it could put a link there; a guest can write beneath its mounts only, so a mount
-//! must not lie beneath a directory that another group's guest can write.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
+use crate::container::checked::{self, Checked, MOUNT_ROOTS};
 use crate::container::{Mount, RuntimeError, Spec};
 
 /// The guest's working directory, where the spec mounts it.
 pub const GROUP_DIR: &str = "/workspace/group";
-/// Where a mount may be.
-const MOUNT_ROOTS: [&str; 4] = ["/workspace", "/home/node", "/opt", "/run"];
 /// Pieces of the host's `/etc` that programs need and that hold no secret.
 const ETC: [&str; 11] = [
     "alternatives",
@@ -167,22 +161,10 @@ fn etc(o: &mut Options, spec: &Spec, user: User) -> Result<(), RuntimeError> {
 }
 
 fn mounts(o: &mut Options, mounts: &[Mount]) -> Result<(), RuntimeError> {
-    for (i, mount) in mounts.iter().enumerate() {
-        let source = source(mount)?;
-        if mount.writable && source.starts_with("/usr") {
+    for Checked { source, guest, writable } in checked::all(mounts)? {
+        if writable && source.starts_with("/usr") {
             let text = "lies in /usr, which every guest can read: move it elsewhere";
             return Err(failed(format!("cannot mount {}: it {text}", source.display())));
-        }
-        let guest = destination(mount)?;
-        if let Some(other) =
-            mounts.iter().enumerate().find(|(j, m)| *j != i && guest.starts_with(&m.guest))
-        {
-            let text = format!(
-                "the mount {} lies in the mount {}",
-                guest.display(),
-                other.1.guest.display()
-            );
-            return Err(failed(text));
         }
         // Bubblewrap makes what is missing on the way with rights for root alone.
         let above: Vec<&Path> =
@@ -191,45 +173,9 @@ fn mounts(o: &mut Options, mounts: &[Mount]) -> Result<(), RuntimeError> {
             directory(o, parent);
         }
         directory(o, guest);
-        o.add([&if mount.writable { "--bind" } else { "--ro-bind" }, &source, &guest]);
+        o.add([&if writable { "--bind" } else { "--ro-bind" }, &source, &guest]);
     }
     Ok(())
-}
-
-fn source(mount: &Mount) -> Result<PathBuf, RuntimeError> {
-    let path = &mount.host;
-    let refuse = |why: &str| {
-        failed(format!("cannot mount {} at {}: {why}", path.display(), mount.guest.display()))
-    };
-    if !path.is_absolute() {
-        return Err(refuse("it is not an absolute path"));
-    }
-    // A trailing slash or dot would make the system look behind a link.
-    let last = path.components().as_path();
-    match fs::symlink_metadata(last) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(refuse("it does not exist")),
-        Err(e) => Err(refuse(&e.to_string())),
-        Ok(meta) if meta.is_symlink() => Err(refuse("it is a link")),
-        Ok(meta) if !meta.is_dir() => Err(refuse("it is not a directory")),
-        Ok(_) => fs::canonicalize(last).map_err(|e| refuse(&e.to_string())),
-    }
-}
-
-fn destination(mount: &Mount) -> Result<&Path, RuntimeError> {
-    let guest = mount.guest.as_path();
-    let plain = guest.components().skip(1).all(|c| matches!(c, Component::Normal(_)));
-    let allowed =
-        MOUNT_ROOTS.iter().any(|root| guest.starts_with(root) && guest != Path::new(root));
-    if guest.is_absolute() && plain && allowed {
-        Ok(guest)
-    } else {
-        Err(failed(format!(
-            "cannot mount {} at {}: a mount must be beneath {}",
-            mount.host.display(),
-            guest.display(),
-            MOUNT_ROOTS.join(", ")
-        )))
-    }
 }
 
 fn directory(o: &mut Options, path: &Path) {

@@ -55,6 +55,13 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
                 *background = *count;
             }
         }
+        Event::Barred(barred) => {
+            s.barred = *barred;
+            if *barred && matches!(s.guest, Guest::Waiting { .. }) {
+                s.guest = Guest::Absent;
+                effects.push(Effect::FreeSlot);
+            }
+        }
         Event::Evict => {
             if s.idle_since().is_some() {
                 close(rules, &mut s, &mut effects, now);
@@ -96,16 +103,19 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
 fn go_on(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
     match s.guest {
         Guest::Lost { .. } if !effects.contains(&Effect::Bury) => effects.push(Effect::Bury),
-        Guest::Absent if !s.draining && (s.may_claim(now) || !s.due(now).is_empty()) => {
+        Guest::Absent
+            if !s.draining && !s.barred && (s.may_claim(now) || !s.due(now).is_empty()) =>
+        {
             s.guest = Guest::Waiting { since: now };
             effects.push(Effect::AskSlot);
         }
         Guest::Live { background, idle_since, id } => {
             let fresh = s.wants_fresh(rules, now);
-            if (s.draining || fresh) && !s.busy() {
+            let last = s.draining || fresh || rules.once;
+            if last && !s.busy() {
                 return close(rules, s, effects, now);
             }
-            if !s.draining && !fresh {
+            if !last {
                 give_and_claim(rules, s, effects, now);
             }
             let acts = effects.iter().any(|e| matches!(e, Effect::Give(_) | Effect::Claim));

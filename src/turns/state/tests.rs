@@ -17,6 +17,7 @@ const RULES: Rules = Rules {
     grace: 10,
     notice: 180,
     backoff: 2,
+    once: false,
 };
 const ID: Incarnation = Incarnation(7);
 
@@ -36,7 +37,13 @@ fn open(id: i64) -> OpenTurn {
 }
 
 fn state(guest: Guest, turns: &[OpenTurn]) -> State {
-    State { guest, turns: turns.iter().map(Turn::from).collect(), work: false, draining: false }
+    State {
+        guest,
+        turns: turns.iter().map(Turn::from).collect(),
+        work: false,
+        draining: false,
+        barred: false,
+    }
 }
 
 fn live(turns: &[OpenTurn]) -> State {
@@ -247,4 +254,28 @@ fn a_guest_that_never_gets_ready_is_stopped() {
     let s = state(Guest::Starting { id: ID, since: 0 }, &[open(1)]);
     assert_eq!(step(&RULES, &s, &Event::Tick, 59).1, []);
     assert_eq!(step(&RULES, &s, &Event::Tick, 60).1, [Effect::Stop]);
+}
+
+#[test]
+fn a_group_that_is_barred_gets_no_container_and_goes_on_when_it_is_not() {
+    let waiting = State { work: true, ..state(Guest::Waiting { since: 0 }, &[]) };
+    let (s, effects) = step(&RULES, &waiting, &Event::Barred(true), 1);
+    assert_eq!((s.guest.clone(), effects), (Guest::Absent, vec![Effect::FreeSlot]));
+    for event in [Event::Work, Event::Tick] {
+        assert_eq!(step(&RULES, &s, &event, 4000).1, [], "nothing is started or said");
+    }
+    let (s, effects) = step(&RULES, &s, &Event::Barred(false), 5000);
+    assert_eq!((s.guest, effects), (Guest::Waiting { since: 5000 }, vec![Effect::AskSlot]));
+}
+
+#[test]
+fn a_disposable_container_ends_with_its_turn_and_gets_no_second_one() {
+    let once = Rules { once: true, ..RULES };
+    let (s, effects) = step(&once, &live(&[open(1)]), &Event::Work, 1);
+    assert_eq!(effects, [], "what comes meanwhile waits");
+    let (s, effects) = step(&once, &s, &Event::Done(vec![TurnId(1)]), 2);
+    assert_eq!(effects, [Effect::Complete(vec![TurnId(1)]), Effect::Close]);
+    let (s, _) = step(&once, &s, &Event::Exited, 3);
+    let (_, effects) = step(&once, &s, &Event::Buried { crash: false }, 4);
+    assert!(effects.contains(&Effect::AskSlot), "the next container takes it: {effects:?}");
 }
