@@ -115,9 +115,32 @@ apt_install() {
 needs_bubblewrap() {
   [ "$(uname -s)" = Linux ] && ! have bwrap || return 1
   case $(setting CONTAINER_RUNTIME) in
-    '' | auto | bwrap) return 0 ;;
+    '' | auto | bwrap | microvm) return 0 ;;
     *) return 1 ;;
   esac
+}
+
+# What VMs need: QEMU, and a kernel that is unpacked and not installed. For the tests;
+# docs/microvm.md says how an owner gets them.
+vm_tools() {
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
+  have qemu-system-x86_64 || apt_install qemu-system-x86 || return 0
+  [ ! -d "$cache/kernel/boot" ] || return 0
+  local package
+  apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 || as_root apt-get update -qq >&2 || true
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: *//p' | head -n 1)
+  say "fetching the kernel for VMs with apt-get: $package"
+  mkdir -p "$cache"
+  scratch=$(mktemp -d "$cache/kernel.XXXXXX")
+  # It is downloaded as its own user, which must be able to write there.
+  if (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 && dpkg-deb -x ./*.deb new); then
+    mv "$scratch/new" "$cache/kernel"
+  else
+    [ -z "${CI-}" ] || return 1
+    say "it could not be fetched: tests with VMs are skipped"
+  fi
+  rm -rf "$scratch"
+  scratch=
 }
 
 # For the tests of runtimes: engines, of which nothing but the programs is used.
@@ -413,6 +436,7 @@ run_tests() {
   run 'licences, bans, sources' deny
   run 'conformance with 1.x' bash tests/conformance.sh
   run 'guest build' build_guest
+  run 'tools for VMs' vm_tools
   run 'tests' cargo test --locked --features test-server
   run 'release build' build
   run 'the real WhatsApp alone' real_whatsapp

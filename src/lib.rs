@@ -28,6 +28,8 @@ pub mod ids;
 pub mod ipc;
 #[cfg(feature = "host")]
 pub mod isolation;
+#[cfg(target_os = "linux")]
+pub mod machine;
 #[cfg(feature = "host")]
 pub mod outbox;
 #[cfg(feature = "host")]

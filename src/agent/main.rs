@@ -4,10 +4,16 @@
 use std::process::ExitCode;
 
 use super::{mcp, run};
+#[cfg(target_os = "linux")]
+use crate::machine::{init, keeper};
 
-/// Runs `agent` or `mcp`, and says what went wrong.
+/// Runs `agent`, `mcp` or one end of a VM, and says what went wrong.
 pub fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
+        #[cfg(target_os = "linux")]
+        _ if init::is_wanted() => init::run().map(|()| ExitCode::SUCCESS),
+        #[cfg(target_os = "linux")]
+        Some("machine") => keeper::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("agent") => run(),
         Some("mcp") => mcp::run().map(|()| ExitCode::SUCCESS),
         _ => {
