@@ -13,6 +13,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use crate::ids::{Folder, Incarnation};
+use crate::prices::{Prices, parse_dollars};
 use crate::proxy::{Credential, Secret};
 
 pub mod cli;
@@ -60,6 +61,12 @@ pub struct Config {
     pub claude: PathBuf,
     /// The model for groups that name none.
     pub model: Option<String>,
+    /// What a day may cost in all, millionths of a dollar.
+    pub budget: Option<i64>,
+    /// How long the bookkeeping of what ended is kept; none for ever.
+    pub keep: Option<Duration>,
+    /// What tokens cost.
+    pub prices: Prices,
     /// The shell command for a link that stays down.
     pub alert: Option<String>,
     /// An `http://` or `https://` URL, checked; it may hold a password.
@@ -215,12 +222,17 @@ impl Config {
                     .into(),
             );
         }
+        let config_dir = values.user_home()?.join(".config/nanoclaw");
+        let (prices, wrong) =
+            Prices::from_read(std::fs::read_to_string(config_dir.join("prices.json")));
+        warnings.extend(wrong);
         let memory = machine.memory;
         let max_containers =
             values.optional(&MAX_CONCURRENT_CONTAINERS, |text| number(text, 1..=256))?;
 
         Ok(Config {
-            config_dir: values.user_home()?.join(".config/nanoclaw"),
+            config_dir,
+            prices,
             assistant_name: values.required(&ASSISTANT_NAME, |text| {
                 one_line(text).filter(|n| n.chars().count() <= 64)
             })?,
@@ -248,6 +260,8 @@ impl Config {
                     .join(format!("nanoclaw/claude-{}/claude", cli::pinned_version())),
             },
             model: values.optional(&NANOCLAW_MODEL, one_word)?,
+            budget: values.optional(&NANOCLAW_BUDGET, parse_dollars)?,
+            keep: values.required(&NANOCLAW_KEEP_DAYS, days)?,
             alert: values.optional(&NANOCLAW_ALERT, one_line)?,
             upstream_proxy: values.optional(&NANOCLAW_UPSTREAM_PROXY, |text| {
                 http_url(text).map(|_| Secret::new(text))
@@ -317,6 +331,12 @@ fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
 
 fn milliseconds(text: &str) -> Option<Duration> {
     number(text, 100..=604_800_000).map(Duration::from_millis)
+}
+
+/// 0 is for ever.
+fn days(text: &str) -> Option<Option<Duration>> {
+    let days = number(text, 0..=36_500)?;
+    Some((days > 0).then(|| Duration::from_secs(days * 86_400)))
 }
 
 fn log_level(text: &str) -> Option<tracing::Level> {

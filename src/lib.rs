@@ -15,6 +15,7 @@ pub mod files;
 pub mod ids;
 pub mod ipc;
 pub mod outbox;
+pub mod prices;
 pub mod prompt;
 pub mod proxy;
 pub mod requests;

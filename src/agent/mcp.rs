@@ -171,6 +171,7 @@ fn tools() -> Vec<Tool> {
                 "folder": string("Its folder: letters, digits, - and _, such as whatsapp_family."),
                 "trigger": string("What a message must begin with; @ and the assistant's name if absent."),
                 "requiresTrigger": {"type": "boolean", "description": "Whether a message must begin with it; false if absent, so that every message is answered."},
+                "containerConfig": {"type": "object", "description": "Directories of the owner's that it sees, if the owner allows them, and its own limit of a turn in milliseconds: {\"additionalMounts\": [{\"hostPath\": \"~/projects/site\", \"containerPath\": \"site\", \"readonly\": true}], \"timeout\": 600000}."},
             }),
             &["jid", "name", "folder"],
         ),

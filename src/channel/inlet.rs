@@ -194,7 +194,11 @@ fn store(
     // A direct chat that the owner linked to main is the owner's own.
     let trusted = router::trusted(&seen, &assistant) || (group.is_main && !m.is_group);
     let file = std::fs::read_to_string(config.config_dir.join("sender-allowlist.json"));
-    let route = router::route(&rules, &seen, &SenderAllowlist::from_read(file), &assistant);
+    let allowlist = SenderAllowlist::from_read(file);
+    let route = router::route(&rules, &seen, &allowlist, &assistant);
+    if allowlist.log_denied() && router::denied(&rules, &seen, &allowlist, &assistant) {
+        tracing::info!(chat = m.jid, id = m.id, sender = m.sender, "the sender is not allowed");
+    }
     m.trusted = trusted;
     if original.is_some() {
         m.content = format!("(edited an earlier message) {}", m.content);

@@ -8,5 +8,6 @@ mod groups;
 mod start;
 mod status;
 mod tasks;
+mod usage;
 
 pub use args::main;

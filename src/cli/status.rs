@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::container::Health;
 use crate::daemon::Lock;
 use crate::db::{self, Ledger, now_ms};
+use crate::prices::dollars;
 use crate::proxy::Upstream;
 use crate::router::SenderAllowlist;
 use crate::upgrade::memories;
@@ -52,6 +53,7 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         "messages    {}",
         if messages.is_empty() { "none yet".into() } else { messages.join(", ") }
     );
+    println!("today       {}", dollars(facts["spent_today"].as_i64().unwrap_or(0)));
     println!(
         "outbox      {} waiting, {} given up",
         facts["outbox"]["pending"], facts["outbox"]["failed"]
@@ -101,6 +103,12 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
         }
         if failed > 0 {
             problems.push(format!("{failed} answers could not be delivered and were given up; `nanoclaw explain` shows why"));
+        }
+        let today = chrono::Utc::now().with_timezone(&config.timezone).date_naive().to_string();
+        let spent: i64 = db::usage::since(&c, &today)?.iter().map(|line| line.cost).sum();
+        facts["spent_today"] = spent.into();
+        if let Some(limit) = config.budget.filter(|limit| spent >= *limit) {
+            problems.push(format!("today's budget ({}) is spent: work waits until midnight, or for a higher NANOCLAW_BUDGET; `nanoclaw usage` shows for what", dollars(limit)));
         }
         for (folder, error) in db::turns::failing(&c)? {
             problems.push(format!("the latest message in {folder} was not answered: {error}"));

@@ -91,6 +91,12 @@ settings! {
         "The Claude Code program. `nanoclaw.sh` fetches the one that belongs to this source.";
     NANOCLAW_MODEL: Found("the one that Claude Code chooses"), "a model's name, without spaces",
         "The model for groups that name none.";
+    NANOCLAW_BUDGET: Found("no limit"), "dollars, such as `5` or `2.50`",
+        "What all groups together may cost a day, on your clock. At four fifths and at the end those who wait are \
+         told; then work waits for midnight. `groups set FOLDER --budget` limits one group.";
+    NANOCLAW_KEEP_DAYS: Value("90"), "a whole number of days up to 36500; 0 for ever",
+        "How long the bookkeeping of what ended is kept: prompts, calls of tools, containers, runs of tasks. What \
+         people and the assistant said stays in any case, and so does what it cost.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
         "What to run when the link to a channel has been down for 5 minutes. Not yet in effect.";
     NANOCLAW_UPSTREAM_PROXY: Found("none: connections are direct"), "an `http://` or `https://` URL",

@@ -42,6 +42,7 @@ const VERSIONS: &[&[Part]] = &[
     &[Sql(include_str!("../../migrations/0003_search.sql"))],
     &[Sql(include_str!("../../migrations/0004_tasks.sql"))],
     &[Sql(include_str!("../../migrations/0005_files.sql"))],
+    &[Sql(include_str!("../../migrations/0009_limits.sql"))],
 ];
 
 /// The version that this program reads and writes.

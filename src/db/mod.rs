@@ -17,10 +17,13 @@ pub mod occurrences;
 pub mod outbox;
 pub mod past;
 pub mod requests;
+pub mod retention;
 pub mod sessions;
 pub mod settings;
 pub mod tasks;
+pub mod told;
 pub mod turns;
+pub mod usage;
 
 pub use claim::{Claim, claim};
 pub use files::Attachment;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Asker, Outcome, arguments};
+use crate::container::mounts;
 use crate::db::{self, Group, NewGroup};
 use crate::ids::Folder;
 
@@ -17,6 +18,9 @@ struct Register {
     trigger: Option<String>,
     #[serde(default, rename = "requiresTrigger", alias = "requires_trigger")]
     requires_trigger: Option<bool>,
+    /// Directories of the owner's, and a time limit.
+    #[serde(default, rename = "containerConfig", alias = "container_config")]
+    container_config: Option<Value>,
 }
 
 /// `register_group`: a folder for a chat that belongs to none yet. An agent can
@@ -40,6 +44,13 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
             call.jid
         )));
     }
+    let config = match call.container_config.filter(|config| !config.is_null()) {
+        None => None,
+        Some(config) => match mounts::checked(&config) {
+            Ok(config) => Some(config),
+            Err(refusal) => return Ok(Err(refusal)),
+        },
+    };
     let group = Group {
         folder,
         name: call.name,
@@ -50,7 +61,10 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         model: None,
     };
     db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![call.jid.clone()] })?;
-    Ok(Ok(
-        json!({"registered": group.folder, "chat": call.jid, "requires_trigger": group.requires_trigger}),
-    ))
+    let mut said = json!({"registered": group.folder, "chat": call.jid, "requires_trigger": group.requires_trigger});
+    if let Some(config) = config {
+        db::past::configure(c, &group.folder, Some(&config))?;
+        said["note"] = "its directories are mounted as mount-allowlist.json allows, looked at when its container starts; what is refused is told here".into();
+    }
+    Ok(Ok(said))
 }
