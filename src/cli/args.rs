@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use super::exit::Exit;
 use super::tasks::Tasks;
 use super::usage::Usage;
-use super::{chat, explain, groups, start, status, tasks, usage};
+use super::{backup, chat, explain, groups, start, status, tasks, usage};
 use crate::agent;
 use crate::config::Config;
 use crate::container::mounts::Asked;
@@ -50,6 +50,16 @@ enum Command {
     Tasks(Tasks),
     /// What the model was used for, and what it cost.
     Usage(Usage),
+    /// Copy this installation into a new directory; the daemon may run.
+    Backup {
+        /// The directory, which is made.
+        dir: PathBuf,
+    },
+    /// Restore a backup into an empty installation.
+    Restore {
+        /// The backup.
+        dir: PathBuf,
+    },
     /// Inside the container: drive Claude Code.
     #[command(hide = true)]
     Agent,
@@ -234,6 +244,8 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Status(output) => status::run(&*config()?, output)?,
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
+        Command::Backup { dir } => backup::make(&*config()?, dir)?,
+        Command::Restore { dir } => backup::restore(&*config()?, dir)?,
         Command::Usage(usage) => usage::run(&*config()?, usage)?,
         Command::Tasks(command) => runtime.block_on(tasks::run(&*config()?, command))?,
         Command::Agent | Command::Mcp => Exit::Usage,

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod args;
+mod backup;
 mod chat;
 pub mod exit;
 mod explain;

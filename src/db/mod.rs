@@ -29,7 +29,7 @@ pub use claim::{Claim, claim};
 pub use files::Attachment;
 pub use groups::{Chat, Group, NewGroup};
 pub use incarnations::OpenIncarnation;
-pub use ledger::{Ledger, LedgerError, Result, whole};
+pub use ledger::{Ledger, LedgerError, Result, copy_database, whole};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::{Origin, SCHEMA_VERSION};
 pub use occurrences::{Begun, DueTask, Occurrence, Run};
