@@ -15,6 +15,7 @@ use chrono_tz::Tz;
 use crate::channel::pacing::Limits;
 use crate::db::Emoji;
 use crate::ids::{Folder, Incarnation};
+use crate::prices::{Prices, parse_dollars};
 use crate::proxy::{Credential, Secret};
 
 pub mod cli;
@@ -68,6 +69,12 @@ pub struct Config {
     pub model: Option<String>,
     /// How fast messages go out on WhatsApp; none: as they come.
     pub pace: Option<Limits>,
+    /// What a day may cost in all, millionths of a dollar.
+    pub budget: Option<i64>,
+    /// How long the bookkeeping of what ended is kept; none for ever.
+    pub keep: Option<Duration>,
+    /// What tokens cost.
+    pub prices: Prices,
     /// The shell command for a link that stays down.
     pub alert: Option<String>,
     /// What messages show while they are worked on and after; none: nothing.
@@ -240,12 +247,17 @@ impl Config {
                     .into(),
             );
         }
+        let config_dir = values.user_home()?.join(".config/nanoclaw");
+        let (prices, wrong) =
+            Prices::from_read(std::fs::read_to_string(config_dir.join("prices.json")));
+        warnings.extend(wrong);
         let memory = machine.memory;
         let max_containers =
             values.optional(&MAX_CONCURRENT_CONTAINERS, |text| number(text, 1..=256))?;
 
         Ok(Config {
-            config_dir: values.user_home()?.join(".config/nanoclaw"),
+            config_dir,
+            prices,
             assistant_name: values.required(&ASSISTANT_NAME, |text| {
                 one_line(text).filter(|n| n.chars().count() <= 64)
             })?,
@@ -280,6 +292,8 @@ impl Config {
             })?,
             model: values.optional(&NANOCLAW_MODEL, one_word)?,
             pace: values.required(&NANOCLAW_WHATSAPP_PACE, pace)?,
+            budget: values.optional(&NANOCLAW_BUDGET, parse_dollars)?,
+            keep: values.required(&NANOCLAW_KEEP_DAYS, days)?,
             alert: values.optional(&NANOCLAW_ALERT, one_line)?,
             reactions: values.required(&NANOCLAW_REACTIONS, reactions)?,
             transcribe: values.optional(&NANOCLAW_TRANSCRIBE, one_line)?,
@@ -408,6 +422,12 @@ fn whatsapp_test(values: &Values) -> Result<Option<WhatsAppTest>, ConfigError> {
             values.required(missing, |_| None)
         }
     }
+}
+
+/// 0 is for ever.
+fn days(text: &str) -> Option<Option<Duration>> {
+    let days = number(text, 0..=36_500)?;
+    Some((days > 0).then(|| Duration::from_secs(days * 86_400)))
 }
 
 fn log_level(text: &str) -> Option<tracing::Level> {

@@ -102,6 +102,7 @@ pub async fn run(
         install,
         program,
         owner,
+        prices: config.prices.clone(),
         rules: rules(&config),
         config: config.clone(),
     });
@@ -115,6 +116,7 @@ pub async fn run(
     let files = std::path::absolute(config.files())?;
     let place = Place { files: files.clone(), groups: config.groups(), owner };
     let sweeping = exchange_files(&ledger, &config, &place).await?;
+    let pruning = tokio::spawn(prune(ledger.clone(), config.keep));
     let inlet = Inlet::new(ledger.clone(), wake, outbox.clone(), config.clone(), place);
     #[cfg(feature = "whatsapp")]
     let link = LinkTask::start(whatsapp, inlet.clone(), outbox.clone());
@@ -151,6 +153,7 @@ pub async fn run(
     scheduling.abort();
     listening.abort();
     sweeping.abort();
+    pruning.abort();
     #[cfg(feature = "whatsapp")]
     link.end().await;
     delivery.abort();
@@ -167,9 +170,10 @@ async fn exchange_files(
 ) -> anyhow::Result<tokio::task::JoinHandle<()>> {
     std::fs::create_dir_all(config.files().join("out"))?;
     requests::sweep(ledger, config.files(), true).await?;
+    let named = Arc::new(ledger.write(db::files::received).await?);
     for group in ledger.write(db::groups::all).await? {
-        let place = place.clone();
-        tokio::task::spawn_blocking(move || place.sweep(&group.folder)).await?;
+        let (place, named) = (place.clone(), named.clone());
+        tokio::task::spawn_blocking(move || place.sweep(&group.folder, &named)).await?;
     }
     let (ledger, files) = (ledger.clone(), config.files());
     Ok(tokio::spawn(async move {
@@ -180,6 +184,24 @@ async fn exchange_files(
             }
         }
     }))
+}
+
+/// Removes, at the start and every hour, what is kept for a time only.
+async fn prune(ledger: Ledger, keep: Option<Duration>) {
+    let Some(keep) = keep else { return };
+    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        let before = db::now_ms().saturating_sub(keep);
+        match ledger.write(move |c| db::retention::prune(c, before)).await {
+            // In pieces, so that nobody waits for long.
+            Ok(true) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(false) => tokio::time::sleep(Duration::from_secs(60 * 60)).await,
+            Err(error) => {
+                tracing::warn!(%error, "cannot remove what is old");
+                tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+            }
+        }
+    }
 }
 
 fn rules(config: &Config) -> Rules {

@@ -120,6 +120,21 @@ pub fn host_name(day: &str, random: &str, name: &str, mime: &str) -> String {
     format!("{digits}-{random}.{}", extension.unwrap_or_else(|| "bin".into()))
 }
 
+/// Whether a name is one that [`host_name`] makes.
+pub fn is_host_name(name: &str) -> bool {
+    let digits = |text: &str| text.len() <= 8 && text.bytes().all(|b| b.is_ascii_digit());
+    let random = |text: &str| {
+        text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let plain = |text: &str| {
+        (1..=8).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+    };
+    name.split_once('-').is_some_and(|(day, rest)| {
+        digits(day) && rest.split_once('.').is_some_and(|(r, e)| random(r) && plain(e))
+    })
+}
+
 /// A name for people: one line, no path, at most 200 bytes.
 pub fn shown_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -164,6 +179,27 @@ mod tests {
             assert_eq!(named(name, "x/y"), "20260102-0123456789ab.bin", "{name:?}");
         }
         assert_eq!(named("really.exe", "image/png"), "20260102-0123456789ab.png");
+    }
+
+    #[test]
+    fn a_name_of_the_host_s_is_known_and_none_of_an_agent_s() {
+        for (day, name) in [("2026-01-02T03:04:05Z", "a.JPG"), ("", "x"), ("2026", "a.tar.gz")] {
+            let own = host_name(day, "0123456789abcdef", name, "x/y");
+            assert!(is_host_name(&own), "{own}");
+        }
+        for other in [
+            "notes.txt",
+            "20260102-report.pdf",
+            "20260102-0123456789ab.jpg.mine",
+            ".own",
+            "20260102-0123456789ab",
+            "20260102-0123456789AB.jpg",
+            "x-0123456789ab.jpg",
+            "-",
+            "",
+        ] {
+            assert!(!is_host_name(other), "{other}");
+        }
     }
 
     #[test]

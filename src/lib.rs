@@ -9,6 +9,8 @@
 
 pub mod agent;
 #[cfg(feature = "host")]
+pub mod backup;
+#[cfg(feature = "host")]
 pub mod channel;
 #[cfg(feature = "host")]
 pub mod cli;
@@ -32,6 +34,8 @@ pub mod isolation;
 pub mod machine;
 #[cfg(feature = "host")]
 pub mod outbox;
+#[cfg(feature = "host")]
+pub mod prices;
 #[cfg(feature = "host")]
 pub mod prompt;
 #[cfg(feature = "host")]

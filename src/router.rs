@@ -160,6 +160,18 @@ pub fn route(
     if rules.keeps_context { Route::Context(Some(reason)) } else { Route::Drop(Reason::NotKept) }
 }
 
+/// Whether a message would have gone further if the allowlist named its sender: it is
+/// dropped, or it calls the assistant in vain.
+pub fn denied(
+    rules: &Rules,
+    message: &Incoming,
+    allowlist: &SenderAllowlist,
+    assistant: &Assistant,
+) -> bool {
+    let as_allowed = route(rules, message, &SenderAllowlist::everybody(), assistant);
+    as_allowed != route(rules, message, allowlist, assistant)
+}
+
 /// Whether a message carries the owner's authority: typed at this machine, or
 /// sent from an account that the owner shares with the assistant, or sent by somebody
 /// whose direct chat the owner linked to main.
@@ -260,7 +272,11 @@ mod tests {
             assert_eq!(route(&rules, &ann, &drop, &ANDY), Route::Drop(Reason::NotAllowed));
             assert_eq!(route(&rules, &bob, &drop, &ANDY), Route::Queue);
             assert_eq!(route(&rules, &from_me("@Andy hi"), &drop, &ANDY), Route::Queue);
+            assert!(denied(&rules, &ann, &drop, &ANDY) && !denied(&rules, &bob, &drop, &ANDY));
         }
+        assert!(denied(&FAMILY, &ann, &trigger, &ANDY));
+        assert!(!denied(&FAMILY, &from_ann("hi"), &trigger, &ANDY), "it calls nobody");
+        assert!(!denied(&open, &ann, &trigger, &ANDY) && !denied(&FAMILY, &bob, &trigger, &ANDY));
         assert_eq!(route(&FAMILY, &from_me("@Andy hi"), &trigger, &ANDY), Route::Queue);
         assert_eq!(route(&FAMILY, &from_me("hi"), &trigger, &ANDY), Route::Context(None));
     }

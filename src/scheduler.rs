@@ -11,10 +11,11 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::crash;
-use crate::db::{self, Begun, Ledger, NewRow, now_ms};
+use crate::db::{self, Begun, Ledger, now_ms};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
 use crate::turns::dispatch::Wake;
+use crate::turns::rows;
 
 /// Clocks are set, machines sleep: it looks at least this often.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -80,16 +81,8 @@ impl Scheduler {
 fn begin(c: &Connection, id: &str, planned: i64, zone: Tz) -> db::Result<Begun> {
     let begun = db::occurrences::begin(c, id, planned, zone, now_ms())?;
     if let Begun::Paused(reason) = &begun {
-        let main = db::groups::all(c)?.into_iter().find(|g| g.is_main);
-        let chats = main.map(|g| db::groups::chats(c, Some(&g.folder))).transpose()?;
-        if let Some(chat) = chats.into_iter().flatten().next() {
-            let text = format!("I paused the task {id}: {reason}.");
-            let key = format!("task:{id}:paused");
-            db::outbox::add(
-                c,
-                &NewRow { turn: None, key: &key, part: 0, jid: &chat.jid, text: &text },
-            )?;
-        }
+        let text = format!("I paused the task {id}: {reason}.");
+        rows::tell_main(c, &format!("task:{id}:paused"), &text)?;
     }
     Ok(begun)
 }

@@ -126,3 +126,33 @@ fn a_memory_that_somebody_edited_is_never_overwritten() {
     ask("m2");
     assert_eq!(std::fs::read_to_string(&own).unwrap(), "mine");
 }
+
+#[test]
+fn who_is_not_allowed_is_logged_unless_the_owner_says_otherwise() {
+    let home = Home::new();
+    let (code, _, error) = home.run(&["groups", "add", "family", "--jid", "t:1"]);
+    assert_eq!(code, 0, "{error}");
+    let list = home.path().join(".config/nanoclaw/sender-allowlist.json");
+    std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+    let rules = json!({"default": {"allow": ["bob"], "mode": "trigger"}});
+    std::fs::write(&list, rules.to_string()).unwrap();
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    let logged = |id: &str| {
+        let log = home.log();
+        log.lines().any(|l| l.contains("the sender is not allowed") && l.contains(id))
+    };
+    client.message("t:1", "idle-talk", "hello");
+    client.message("t:1", "called-in-vain", "@Andy hello, secret words");
+    client.acked("called-in-vain");
+    assert!(logged("called-in-vain") && !logged("idle-talk"), "{}", home.log());
+    assert!(!home.log().contains("secret words"));
+    std::fs::write(
+        &list,
+        rules.to_string().replace("{\"default", "{\"logDenied\":false,\"default"),
+    )
+    .unwrap();
+    client.message("t:1", "quietly", "@Andy hello");
+    client.acked("quietly");
+    assert!(!logged("quietly"), "{}", home.log());
+}

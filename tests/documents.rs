@@ -48,7 +48,9 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_specification_names_tests_that_exist() {
     let functions = functions();
-    let text = std::fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
+    let specification = std::fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
+    let text =
+        specification + &std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
     let mut checked = 0;
     for name in quoted(&text) {
         let path = ["src/", "tests/", "benches/", "docs/"].iter().any(|d| name.starts_with(d));
@@ -73,6 +75,7 @@ fn paths_in_the_guides_exist() {
         "docs/ARCHITECTURE.md",
         "docs/differences.md",
         "docs/socket-channel.md",
+        "docs/threat-model.md",
     ] {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
         for name in quoted(&text) {

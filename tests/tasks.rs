@@ -295,3 +295,51 @@ fn a_task_of_a_group_that_is_gone_pauses_and_main_is_told() {
     assert!(said.contains("paused"), "{said}");
     assert_eq!(tasks(&home)[0]["status"], "paused");
 }
+
+#[test]
+fn a_task_that_cannot_run_is_told_where_the_owner_reads() {
+    let home = Home::new();
+    home.add_group("family", "t:1");
+    let _daemon = home.start();
+    for jid in ["t:8", "t:9"] {
+        assert_eq!(home.run(&["groups", "link", "main", jid]).0, 0);
+    }
+    let client = Client::connect(&home, "t:");
+    let mut mine = message("t:9", "a", "hello");
+    (mine["is_group"], mine["from_me"]) = (json!(false), json!(true));
+    client.write(&mine);
+    client.answer("t:9", "hello");
+    let id = add(&home, &["family", "hello", "--at", &soon(2)]);
+    let c = rusqlite::Connection::open(home.path().join("store/messages.db")).unwrap();
+    c.execute_batch("PRAGMA foreign_keys = OFF; UPDATE chats SET folder = NULL WHERE folder = 'family'; DELETE FROM groups WHERE folder = 'family'").unwrap();
+    client.answer("t:9", &format!("I paused the task {id}"));
+    assert_eq!(client.heard(|h| h.sends.iter().filter(|s| s.0 == "t:8").count()), 0);
+}
+
+#[test]
+fn a_script_that_fails_is_told_and_after_five_times_its_task_is_paused() {
+    let home = Home::new();
+    home.add_group("family", "t:1");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    let script = home.path().join("check.sh");
+    std::fs::write(&script, "echo looking; exit 3").unwrap();
+    let path = script.to_str().unwrap();
+    let id = add(&home, &["family", "say:never", "--every", "1000", "--script", path]);
+    let first = client.answer("t:1", "failed");
+    assert!(first.contains(&id) && first.contains("script ended with exit status: 3"), "{first}");
+    assert!(first.contains("again at its next time"), "{first}");
+    let last = client.answer("t:1", "5th time in a row, so I paused it");
+    assert!(last.contains("exit status: 3"), "{last}");
+    assert_eq!(tasks(&home)[0]["status"], "paused");
+    assert_eq!(tasks(&home)[0]["reason"], "its last 5 runs failed");
+    let runs = runs(&home, &id);
+    assert_eq!(runs.len(), 5);
+    assert!(runs.iter().all(|r| r["status"] == "error"), "{runs:?}");
+    assert!(runs[0]["error"].as_str().unwrap().contains("exit status: 3"), "{runs:?}");
+    assert!(client.heard(|h| h.sends.iter().all(|s| !s.2.contains("never"))));
+    // Resumed, it has five tries again.
+    assert_eq!(home.run(&["tasks", "resume", &id]).0, 0);
+    client.wait("a sixth run", |h| h.sends.iter().filter(|s| s.2.contains("failed")).count() == 6);
+    assert_eq!(tasks(&home)[0]["status"], "active");
+}

@@ -176,6 +176,7 @@ fn tools() -> Vec<Tool> {
                 "who_may_trigger": {"type": "string", "enum": ["known", "everybody", "me"], "description": "Who may wake you there besides the owner. known: people whom the owner knows (the default in WhatsApp groups)."},
                 "keep_context": {"type": "boolean", "description": "Whether what others say among themselves is kept and shown to you; true if absent."},
                 "web": {"type": "boolean", "description": "Whether the agent there may use the web; true if absent."},
+                "containerConfig": {"type": "object", "description": "Directories of the owner's that it sees, if the owner allows them, and its own limit of a turn in milliseconds: {\"additionalMounts\": [{\"hostPath\": \"~/projects/site\", \"containerPath\": \"site\", \"readonly\": true}], \"timeout\": 600000}."},
             }),
             &["jid"],
         ),

@@ -316,9 +316,13 @@ async fn aside(
         };
         match woken {
             Ok(prompt) => turn.prompt = prompt,
-            Err(asleep) => {
-                eprintln!("[agent] turn {}: {asleep}", turn.turn);
+            Err(script::Asleep::Said) => {
+                eprintln!("[agent] turn {}: the script let the model sleep", turn.turn);
                 return shared.tell(GuestRecord::Done { turns: vec![turn.turn], text: None }).await;
+            }
+            // What it did it may have done in part; so it is not run again.
+            Err(failed) => {
+                return shared.fail(vec![turn.turn], Failure::lasting(failed.to_string())).await;
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Run with bash in the group's folder. The last line of its output must be JSON
 //! with a boolean `wakeAgent` and, optionally, `data` for the prompt. Anything
-//! else, a failure included, lets the model sleep, as in NanoClaw 1.x.
+//! else lets the model sleep, as in NanoClaw 1.x. A script that ends well and says
+//! nothing says that; one that fails, or says what nobody understands, fails its run.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +24,7 @@ const MAX_OUTPUT: u64 = 1024 * 1024;
 /// Why the model sleeps.
 #[derive(Debug, thiserror::Error)]
 pub enum Asleep {
-    /// The script said so.
+    /// The script said so, or nothing.
     #[error("the script let the model sleep")]
     Said,
     /// The script did not end in time.
@@ -97,7 +98,7 @@ pub async fn run(
 
 /// Judges the output.
 fn wake(output: &str, prompt: &str) -> Result<String, Asleep> {
-    let last = output.trim().lines().last().unwrap_or_default();
+    let Some(last) = output.trim().lines().last() else { return Err(Asleep::Said) };
     let answer: Answer = serde_json::from_str(last).map_err(|_| Asleep::NoAnswer)?;
     if !answer.wake_agent {
         return Err(Asleep::Said);
@@ -127,7 +128,8 @@ mod tests {
     #[test]
     fn anything_else_lets_it_sleep() {
         assert!(matches!(wake("{\"wakeAgent\":false}", "p"), Err(Asleep::Said)));
-        for output in ["", "yes", "{}", "{\"wakeAgent\":\"true\"}", "{\"wakeAgent\":true}\ndone"] {
+        assert!(matches!(wake(" \n", "p"), Err(Asleep::Said)));
+        for output in ["yes", "{}", "{\"wakeAgent\":\"true\"}", "{\"wakeAgent\":true}\ndone"] {
             assert!(matches!(wake(output, "p"), Err(Asleep::NoAnswer)), "{output}");
         }
     }

@@ -5,6 +5,7 @@
 //! what it is called is the host's to say. A file that cannot be taken costs
 //! nothing but itself: its message says why. Nothing of the client's is removed.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -105,13 +106,20 @@ impl Place {
         }
     }
 
-    /// Removes what a crash left half copied. Blocks.
-    pub fn sweep(&self, folder: &Folder) {
+    /// Removes what a crash left: half a copy, and a copy that no message came to
+    /// name. `named` are the paths that messages name. The agent's own files stay.
+    /// Blocks.
+    pub fn sweep(&self, folder: &Folder, named: &BTreeSet<String>) {
         let group = Tree::open(&self.groups.join(folder.as_str()));
         let Ok(tree) = group.and_then(|group| group.open_dir(files::ATTACHMENTS)) else { return };
         for name in tree.list(100_000).unwrap_or_default() {
-            if name.to_string_lossy().starts_with(UNFINISHED) {
-                let _ = tree.remove(name);
+            let text = name.to_string_lossy();
+            let orphan = || {
+                files::is_host_name(&text)
+                    && !named.contains(&format!("{}/{text}", files::ATTACHMENTS))
+            };
+            if text.starts_with(UNFINISHED) || orphan() {
+                let _ = tree.remove(&name);
             }
         }
     }

@@ -231,6 +231,9 @@ fn store(
         Route::Queue if m.reacts_to.is_some() => Route::Context(None),
         route => route,
     };
+    if allowlist.log_denied() && router::denied(&rules, &seen, &allowlist, &assistant) {
+        tracing::info!(chat = m.jid, id = m.id, sender = m.sender, "the sender is not allowed");
+    }
     m.trusted = trusted;
     let mut edits_ended = false;
     if let Some(original) = m.edit_of.take().filter(|original| *original != m.id) {

@@ -9,10 +9,13 @@ use clap::{Args, Parser, Subcommand};
 
 use super::exit::Exit;
 use super::tasks::Tasks;
-use super::{chat, doctor, explain, groups, image, start, status, tasks};
+use super::usage::Usage;
+use super::{backup, chat, doctor, explain, groups, image, start, status, tasks, usage};
 use crate::agent;
 use crate::config::Config;
+use crate::container::mounts::Asked;
 use crate::db::Speakers;
+use crate::prices::parse_dollars;
 
 /// A personal Claude assistant that you message on WhatsApp.
 #[derive(Parser)]
@@ -55,6 +58,18 @@ enum Command {
     #[cfg(feature = "whatsapp")]
     #[command(subcommand)]
     Auth(Auth),
+    /// What the model was used for, and what it cost.
+    Usage(Usage),
+    /// Copy this installation into a new directory; the daemon may run.
+    Backup {
+        /// The directory, which is made.
+        dir: PathBuf,
+    },
+    /// Restore a backup into an empty installation.
+    Restore {
+        /// The backup.
+        dir: PathBuf,
+    },
     /// Inside the container: drive Claude Code.
     #[command(hide = true)]
     Agent,
@@ -210,6 +225,36 @@ pub struct Set {
     /// The model to ask for; empty for NANOCLAW_MODEL or the CLI's own choice.
     #[arg(long, group = "change")]
     pub model: Option<String>,
+    /// A directory of yours that it sees as /workspace/extra/NAME, read-only without
+    /// `:rw`; once for each. All others go. Your allowlist must allow it: docs/mounts.md.
+    #[arg(long, group = "change", value_name = "PATH[:NAME][:rw]", value_parser = Asked::parse)]
+    pub mount: Vec<Asked>,
+    /// No directory of yours any more.
+    #[arg(long, group = "change", conflicts_with = "mount")]
+    pub no_mounts: bool,
+    /// Its own limit of a turn, milliseconds; 0 for CONTAINER_TIMEOUT.
+    #[arg(long, group = "change", value_name = "MS", value_parser = timeout)]
+    pub timeout: Option<i64>,
+    /// What it may cost a day, dollars; `none` for no limit of its own.
+    #[arg(long, group = "change", value_name = "DOLLARS", value_parser = budget)]
+    pub budget: Option<Budget>,
+}
+
+/// What a group may cost a day.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget(pub Option<i64>);
+
+fn budget(text: &str) -> Result<Budget, String> {
+    match (text, parse_dollars(text)) {
+        ("none", _) => Ok(Budget(None)),
+        (_, Some(limit)) => Ok(Budget(Some(limit))),
+        _ => Err("use dollars such as 5 or 2.50, or none".into()),
+    }
+}
+
+fn timeout(text: &str) -> Result<i64, String> {
+    let allowed = |ms: &i64| *ms == 0 || crate::container::mounts::TIMEOUTS.contains(ms);
+    text.parse().ok().filter(allowed).ok_or_else(|| "use 0, or 100 to 604800000 (a week)".into())
 }
 
 fn speakers(text: &str) -> Result<Speakers, String> {
@@ -277,6 +322,9 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
         Command::Image(command) => runtime.block_on(image::run(&*config()?, command))?,
         Command::Explain(explain) => explain::run(&*config()?, explain)?,
         Command::Groups(command) => runtime.block_on(groups::run(&*config()?, command))?,
+        Command::Backup { dir } => backup::make(&*config()?, dir)?,
+        Command::Restore { dir } => backup::restore(&*config()?, dir)?,
+        Command::Usage(usage) => usage::run(&*config()?, usage)?,
         Command::Tasks(command) => runtime.block_on(tasks::run(&*config()?, command))?,
         #[cfg(feature = "whatsapp")]
         Command::Auth(auth) => runtime.block_on(super::auth::run(config()?, auth))?,

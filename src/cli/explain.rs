@@ -7,6 +7,7 @@ use super::exit::Exit;
 use crate::config::Config;
 use crate::db::{self, Ledger, OutboxRow, StoredMessage, TurnRow};
 use crate::ids::TurnId;
+use crate::prices::dollars;
 
 /// Prints the life of each message that was asked for.
 pub fn run(config: &Config, explain: &Explain) -> anyhow::Result<Exit> {
@@ -70,11 +71,12 @@ fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow], zone: chr
     }
     if let Some(ended) = t.ended_at {
         println!(
-            "  {}  turn {}; {} tokens in, {} out",
+            "  {}  turn {}; {} tokens in, {} out, {}",
             at(ended),
             t.state,
             t.tokens.input,
-            t.tokens.output
+            t.tokens.output,
+            dollars(t.spent)
         );
     }
     for row in said {

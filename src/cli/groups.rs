@@ -2,11 +2,15 @@
 
 use serde_json::json;
 
-use super::args::{Add, Groups, Output};
+use super::args::{Add, Budget, Groups, Output, Set};
 use super::exit::Exit;
 use crate::config::Config;
+use crate::container::mounts::configured;
+use crate::db::past::{self, Past};
 use crate::db::{self, Chat, Group, Ledger, NewGroup, Speakers};
 use crate::ids::Folder;
+use crate::prices::dollars;
+use crate::turns::shares;
 
 /// Runs one of the subcommands.
 pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
@@ -14,34 +18,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
         Groups::List(output) => list(config, output),
         Groups::Add(add) => add_group(config, add).await,
         Groups::Chats(output) => chats(config, output),
-        Groups::Set(set) => {
-            let folder = Folder::parse(&set.folder)?;
-            let said = format!("{folder} is changed");
-            let set = set.clone();
-            let ledger = Ledger::open(&config.ledger())?;
-            ledger
-                .write(move |c| {
-                    let mut group = db::groups::by_folder(c, &folder)?
-                        .ok_or_else(|| db::groups::unknown(&folder))?;
-                    group.name = set.name.unwrap_or(group.name);
-                    group.trigger = set.trigger.unwrap_or(group.trigger);
-                    group.requires_trigger = set.requires_trigger.unwrap_or(group.requires_trigger);
-                    group.egress = set.egress.unwrap_or(group.egress);
-                    group.speakers = set.who.unwrap_or(group.speakers);
-                    group.keeps_context = set.keep_context.unwrap_or(group.keeps_context);
-                    let wants = &mut group.container;
-                    wants.vm = set.isolation.map_or(wants.vm, |i| i == "vm");
-                    wants.memory = set.memory.map_or(wants.memory, |m| Some(m).filter(|m| *m > 0));
-                    wants.cpus = set.cpus.map_or(wants.cpus, |n| Some(n).filter(|n| *n > 0.0));
-                    wants.once = set.once.unwrap_or(wants.once);
-                    group.model =
-                        set.model.map_or(group.model, |m| Some(m).filter(|m| !m.is_empty()));
-                    db::groups::update(c, &group)
-                })
-                .await?;
-            println!("{said}");
-            Ok(Exit::Ok)
-        }
+        Groups::Set(set) => change(config, set).await,
         Groups::Link { folder, jid } => {
             let (folder, chat) = (Folder::parse(folder)?, jid.clone());
             let to = folder.clone();
@@ -66,6 +43,57 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
             Ok(Exit::Ok)
         }
     }
+}
+
+async fn change(config: &Config, set: &Set) -> anyhow::Result<Exit> {
+    let folder = Folder::parse(&set.folder)?;
+    let (of, changes) = (folder.clone(), set.clone());
+    let ledger = Ledger::open(&config.ledger())?;
+    let shared = ledger
+        .write(move |c| {
+            let set = changes;
+            let mut group =
+                db::groups::by_folder(c, &of)?.ok_or_else(|| db::groups::unknown(&of))?;
+            group.name = set.name.unwrap_or(group.name);
+            group.trigger = set.trigger.unwrap_or(group.trigger);
+            group.requires_trigger = set.requires_trigger.unwrap_or(group.requires_trigger);
+            group.egress = set.egress.unwrap_or(group.egress);
+            group.speakers = set.who.unwrap_or(group.speakers);
+            group.keeps_context = set.keep_context.unwrap_or(group.keeps_context);
+            let wants = &mut group.container;
+            wants.vm = set.isolation.map_or(wants.vm, |i| i == "vm");
+            wants.memory = set.memory.map_or(wants.memory, |m| Some(m).filter(|m| *m > 0));
+            wants.cpus = set.cpus.map_or(wants.cpus, |n| Some(n).filter(|n| *n > 0.0));
+            wants.once = set.once.unwrap_or(wants.once);
+            group.model = set.model.map_or(group.model, |m| Some(m).filter(|m| !m.is_empty()));
+            db::groups::update(c, &group)?;
+            if let Some(Budget(limit)) = set.budget {
+                db::usage::set_limit(c, &of, limit)?;
+            }
+            let mounts = (set.no_mounts || !set.mount.is_empty()).then_some(set.mount);
+            if mounts.is_some() || set.timeout.is_some() {
+                let old = past::of(c, &of)?.container_config;
+                let new = configured(old.as_deref(), mounts.as_deref(), set.timeout);
+                past::configure(c, &of, Some(&new))?;
+            }
+            Ok((past::of(c, &of)?, past::configured(c)?))
+        })
+        .await?;
+    println!("{folder} is changed");
+    if !set.mount.is_empty() {
+        show_shares(config, &shared.0, &shared.1);
+    }
+    Ok(Exit::Ok)
+}
+
+/// What a group would see of the owner's now, and why not the rest.
+fn show_shares(config: &Config, group: &Past, configured: &[Past]) {
+    let (mounts, refused) = shares::granted(config, group, configured);
+    for mount in mounts {
+        let how = if mount.writable { "read, write" } else { "read" };
+        println!("    sees {} as {} ({how})", mount.host.display(), mount.guest.display());
+    }
+    refused.iter().for_each(|why| println!("    ! {why}"));
 }
 
 async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
@@ -104,23 +132,36 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
 }
 
 fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
-    let mut listed = Vec::new();
+    let (mut listed, mut shared) = (Vec::new(), Vec::new());
     if let Some(c) = Ledger::look(&config.ledger())? {
         for group in db::groups::all(&c)? {
             let chats = db::groups::chats(&c, Some(&group.folder))?;
-            listed.push((group, chats));
+            let (past, limit) =
+                (past::of(&c, &group.folder)?, db::usage::limit(&c, &group.folder)?);
+            listed.push((group, chats, past, limit));
         }
+        shared = past::configured(&c)?;
     }
     if output.json {
-        let all: Vec<_> =
-            listed.iter().map(|(group, chats)| json!({"group": group, "chats": chats})).collect();
+        let all: Vec<_> = listed
+            .iter()
+            .map(|(group, chats, past, limit)| {
+                let (mounts, refused) = shares::granted(config, past, &shared);
+                let mounts: Vec<_> = mounts
+                    .iter()
+                    .map(|m| json!({"host": m.host, "guest": m.guest, "writable": m.writable}))
+                    .collect();
+                json!({"group": group, "chats": chats, "mounts": mounts, "refused": refused,
+                    "timeout": past.timeout(), "budget": limit})
+            })
+            .collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(Exit::Ok);
     }
     if listed.is_empty() {
         println!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
     }
-    for (group, chats) in listed {
+    for (group, chats, past, limit) in listed {
         let mut words = vec![rules(&group, &config.assistant_name)];
         let wants = &group.container;
         words.extend(wants.vm.then(|| "in a virtual machine only".to_owned()));
@@ -131,6 +172,13 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         for chat in chats {
             println!("    {}  {}{}", chat.jid, chat.name, closed(&chat));
         }
+        if let Some(ms) = past.timeout() {
+            println!("    a turn may take {ms} ms");
+        }
+        if let Some(limit) = limit {
+            println!("    may cost {} a day", dollars(limit));
+        }
+        show_shares(config, &past, &shared);
     }
     Ok(Exit::Ok)
 }

@@ -3,6 +3,7 @@
 mod args;
 #[cfg(feature = "whatsapp")]
 mod auth;
+mod backup;
 mod chat;
 mod doctor;
 pub mod exit;
@@ -12,5 +13,6 @@ mod image;
 mod start;
 mod status;
 mod tasks;
+mod usage;
 
 pub use args::main;

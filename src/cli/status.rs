@@ -12,6 +12,7 @@ use crate::container::VM;
 use crate::daemon::Lock;
 use crate::db::{self, Ledger, now_ms};
 use crate::isolation;
+use crate::prices::dollars;
 use crate::proxy::Upstream;
 use crate::router::SenderAllowlist;
 use crate::upgrade::memories;
@@ -66,6 +67,7 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         "messages    {}",
         if messages.is_empty() { "none yet".into() } else { messages.join(", ") }
     );
+    println!("today       {}", dollars(facts["spent_today"].as_i64().unwrap_or(0)));
     println!(
         "outbox      {} waiting, {} given up",
         facts["outbox"]["pending"], facts["outbox"]["failed"]
@@ -138,6 +140,12 @@ fn facts(config: &Config) -> anyhow::Result<Value> {
             if let Some(closed) = chat.closed {
                 problems.push(format!("{} cannot be answered: {}", chat.name, closed.reason()));
             }
+        }
+        let today = chrono::Utc::now().with_timezone(&config.timezone).date_naive().to_string();
+        let spent: i64 = db::usage::since(&c, &today)?.iter().map(|line| line.cost).sum();
+        facts["spent_today"] = spent.into();
+        if let Some(limit) = config.budget.filter(|limit| spent >= *limit) {
+            problems.push(format!("today's budget ({}) is spent: work waits until midnight, or for a higher NANOCLAW_BUDGET; `nanoclaw usage` shows for what", dollars(limit)));
         }
         for (folder, error) in db::turns::failing(&c)? {
             problems.push(format!("the latest message in {folder} was not answered: {error}"));

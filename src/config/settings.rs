@@ -98,6 +98,12 @@ settings! {
         "two whole numbers with a space between: messages a minute in one chat, and an hour in all; 0 for no ceiling; or `off`",
         "How fast messages go out on WhatsApp. Within the ceilings there is a pause between two messages in one chat, as \
          long as somebody takes to write. `off`: neither.";
+    NANOCLAW_BUDGET: Found("no limit"), "dollars, such as `5` or `2.50`",
+        "What all groups together may cost a day, on your clock. At four fifths and at the end those who wait are \
+         told; then work waits for midnight. `groups set FOLDER --budget` limits one group.";
+    NANOCLAW_KEEP_DAYS: Value("90"), "a whole number of days up to 36500; 0 for ever",
+        "How long the bookkeeping of what ended is kept: prompts, calls of tools, containers, runs of tasks. What \
+         people and the assistant said stays in any case, and so does what it cost.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
         "What to run when the link to WhatsApp has been down for 5 minutes. What is wrong is its last argument.";
     NANOCLAW_REACTIONS: Value("👀 ✅ ❌"), "three words with spaces between, each an emoji or `-` for none; or `off`",

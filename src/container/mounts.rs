@@ -7,7 +7,8 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::Mount;
 
@@ -66,17 +67,79 @@ impl Allowlist {
 }
 
 /// One entry of `additionalMounts`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Asked {
     /// Absolute, or from `~`.
     pub host_path: String,
     /// Beneath `/workspace/extra`; the last name of the host's path if not given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_path: Option<String>,
     /// Unless it is exactly false.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     readonly: Option<bool>,
+}
+
+impl Asked {
+    /// As it is typed: `PATH`, `PATH:NAME`, either with `:rw` or `:ro` at the end.
+    pub fn parse(text: &str) -> Result<Asked, String> {
+        let (rest, readonly) = match text.strip_suffix(":rw") {
+            Some(rest) => (rest, Some(false)),
+            None => (text.strip_suffix(":ro").unwrap_or(text), None),
+        };
+        let (path, name) = match rest.split_once(':') {
+            Some((path, name)) => (path, Some(name.to_owned())),
+            None => (rest, None),
+        };
+        if !(path.starts_with('/') || path.starts_with('~')) {
+            return Err(
+                "a path is absolute or begins with ~; write PATH, PATH:NAME or PATH:NAME:rw".into(),
+            );
+        }
+        if name.as_deref().is_some_and(|name| !is_plain(name)) {
+            return Err(format!("the name must be a plain relative path: it lies beneath {EXTRA}"));
+        }
+        Ok(Asked { host_path: path.into(), container_path: name, readonly })
+    }
+}
+
+/// The longest and shortest limit of a turn that a group may have, milliseconds.
+pub const TIMEOUTS: std::ops::RangeInclusive<i64> = 100..=604_800_000;
+
+/// A `containerConfig` as it is stored, or why it makes no sense. Whether the owner
+/// allows its directories is asked when a container starts.
+pub fn checked(config: &Value) -> Result<String, String> {
+    let Some(fields) = config.as_object() else {
+        return Err("containerConfig is an object with additionalMounts and timeout".into());
+    };
+    if fields.get("additionalMounts").is_some_and(|mounts| !mounts.is_array() && !mounts.is_null())
+    {
+        return Err("additionalMounts is a list of {hostPath, containerPath, readonly}".into());
+    }
+    match fields.get("timeout") {
+        None | Some(Value::Null) => {}
+        Some(timeout) if timeout.as_i64().is_some_and(|ms| TIMEOUTS.contains(&ms)) => {}
+        Some(_) => return Err("timeout is milliseconds, from 100 to 604800000 (a week)".into()),
+    }
+    let text = config.to_string();
+    asked(&text).into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(text)
+}
+
+/// A `containerConfig` with other mounts or another time limit; `None` leaves as it
+/// is, a limit of 0 removes it.
+pub fn configured(old: Option<&str>, mounts: Option<&[Asked]>, timeout: Option<i64>) -> String {
+    let old = old.and_then(|old| serde_json::from_str::<Value>(old).ok());
+    let mut config = old.filter(Value::is_object).unwrap_or_else(|| json!({}));
+    if let Some(mounts) = mounts {
+        config["additionalMounts"] = json!(mounts);
+    }
+    match timeout {
+        None => {}
+        Some(0) => config["timeout"] = Value::Null,
+        Some(ms) => config["timeout"] = ms.into(),
+    }
+    config.to_string()
 }
 
 /// The mounts that a `containerConfig` asks for; each that cannot be understood is

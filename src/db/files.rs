@@ -63,6 +63,17 @@ pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<Attachment>> {
     Ok(columns.into_iter().flat_map(decode).collect())
 }
 
+/// The paths, beneath their groups' folders, of all files that came with messages.
+/// A name has enough that is random in it to be one file.
+pub fn received(c: &Connection) -> Result<BTreeSet<String>> {
+    let mut statement = c.prepare(
+        "SELECT f.value ->> 'path' FROM messages m INDEXED BY messages_files, json_each(m.attachments) f
+         WHERE m.attachments IS NOT NULL AND f.value ->> 'path' IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Adds files to a row of the outbox that was added in the same step.
 pub fn attach(c: &Connection, turn: TurnId, key: &str, files: &[Attachment]) -> Result<()> {
     c.prepare_cached(

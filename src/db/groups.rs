@@ -264,6 +264,19 @@ pub fn pick(c: &Connection, text: &str) -> Result<Chat> {
     }
 }
 
+/// The chats of main that its owner uses: those that somebody has written in, else
+/// all of them.
+pub fn chats_of_owner(c: &Connection) -> Result<Vec<String>> {
+    let mut statement = c.prepare(
+        "SELECT c.jid, EXISTS (SELECT 1 FROM messages m WHERE m.chat_jid = c.jid)
+         FROM chats c JOIN groups g ON g.folder = c.folder WHERE g.is_main = 1 ORDER BY c.jid",
+    )?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let all = rows.collect::<rusqlite::Result<Vec<(String, bool)>>>()?;
+    let used: Vec<String> = all.iter().filter(|c| c.1).map(|c| c.0.clone()).collect();
+    Ok(if used.is_empty() { all.into_iter().map(|c| c.0).collect() } else { used })
+}
+
 /// Notes that a chat exists. A name replaces the old one, no name keeps it; time
 /// never moves backwards; what is unknown (`None`) keeps what was known.
 pub fn see_chat(

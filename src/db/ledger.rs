@@ -141,6 +141,15 @@ impl Ledger {
     }
 }
 
+/// Copies any SQLite database as it is at one moment, while others write to it.
+pub fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(from, flags)?;
+    connection.busy_timeout(Duration::from_secs(30))?;
+    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    Ok(())
+}
+
 /// Statements that stay prepared. A message and its answer take about thirty; with
 /// fewer than that kept, each would be parsed anew every time.
 const PREPARED: usize = 64;

@@ -17,6 +17,8 @@ use crate::schedule;
 
 /// The run logs that are kept of each task, the newest.
 pub const KEPT: u32 = 100;
+/// After so many failed runs in a row a task is paused.
+pub const FAILURES: u32 = 5;
 /// The characters of a result that a task shows, as in 1.x.
 const SHOWN: usize = 200;
 
@@ -187,7 +189,8 @@ fn occur(c: &Connection, task: &tasks::Task, prompt: &str, now: i64) -> Result<T
 }
 
 /// Notes, once, how the turn of a run ended: `said` is the answer, if there was one,
-/// or why it failed. In the step that ends the turn. Without effect for a turn that is
+/// or why it failed. In the step that ends the turn. A task that fails [`FAILURES`]
+/// times in a row is paused. Without effect for a turn that is
 /// no run, and for a task that was cancelled meanwhile.
 pub fn finished(
     c: &Connection,
@@ -228,8 +231,17 @@ pub fn finished(
         (false, said) => format!("Error: {}", said.unwrap_or("the reason is not known")),
     };
     let shown: String = shown.chars().take(SHOWN).collect();
-    c.prepare_cached("UPDATE scheduled_tasks SET last_run = ?2, last_result = ?3 WHERE id = ?1")?
-        .execute(params![occurrence.task, iso(now), shown])?;
+    let failures: u32 = c
+        .prepare_cached(
+            "UPDATE scheduled_tasks SET last_run = ?2, last_result = ?3, failures = iif(?4, 0, failures + 1)
+             WHERE id = ?1 RETURNING failures",
+        )?
+        .query_row(params![occurrence.task, iso(now), shown, ok], |r| r.get(0))?;
+    let active = |task: &tasks::Task| task.status == TaskStatus::Active;
+    if failures >= FAILURES && tasks::get(c, &occurrence.task)?.as_ref().is_some_and(active) {
+        let reason = format!("its last {failures} runs failed");
+        tasks::pause(c, &occurrence.task, Some(&reason))?;
+    }
     c.prepare_cached(
         "DELETE FROM task_run_logs WHERE task_id = ?1 AND id <=
             (SELECT id FROM task_run_logs WHERE task_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",

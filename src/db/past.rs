@@ -1,12 +1,13 @@
-//! What groups that came from 1.x have besides: directories of the owner's, a time
-//! limit of their own, and records that their memories tell them to write by hand.
+//! What a group may have besides, as in 1.x: directories of the owner's and a time
+//! limit of its own (`containerConfig`); and, if it came from there, records that its
+//! memory tells it to write by hand.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::ledger::Result;
 use crate::ids::{Folder, Incarnation};
 
-/// What a group brought along.
+/// What a group has besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     /// The group's folder, as it stands.
@@ -15,7 +16,7 @@ pub struct Past {
     pub is_main: bool,
     /// Whether it came from 1.x, and its hand-written records are read.
     pub ipc: bool,
-    /// 1.x's `containerConfig`: JSON.
+    /// `containerConfig`: JSON.
     pub container_config: Option<String>,
 }
 
@@ -24,7 +25,7 @@ impl Past {
     pub fn timeout(&self) -> Option<i64> {
         let config: serde_json::Value =
             serde_json::from_str(self.container_config.as_ref()?).ok()?;
-        config["timeout"].as_i64().filter(|ms| (100..=604_800_000).contains(ms))
+        config["timeout"].as_i64().filter(|ms| crate::container::mounts::TIMEOUTS.contains(ms))
     }
 }
 
@@ -34,10 +35,17 @@ fn past(r: &Row<'_>) -> rusqlite::Result<Past> {
     Ok(Past { folder: r.get(0)?, is_main: r.get(1)?, ipc: r.get(2)?, container_config: r.get(3)? })
 }
 
-/// What one group brought along; nothing if it is gone.
+/// What one group has besides; nothing if it is gone.
 pub fn of(c: &Connection, folder: &Folder) -> Result<Past> {
     let sql = format!("SELECT {COLUMNS} FROM groups WHERE folder = ?1");
     Ok(c.prepare_cached(&sql)?.query_row([folder.as_str()], past).optional()?.unwrap_or_default())
+}
+
+/// Sets a group's `containerConfig`.
+pub fn configure(c: &Connection, folder: &Folder, config: Option<&str>) -> Result<()> {
+    let sql = "UPDATE groups SET container_config = ?2 WHERE folder = ?1";
+    c.execute(sql, rusqlite::params![folder.as_str(), config])?;
+    Ok(())
 }
 
 /// The groups with a `containerConfig`.

@@ -180,7 +180,8 @@ pub fn resume(c: &Connection, id: &str, owner: Tz, now: i64) -> Result<Task> {
         ));
     };
     c.execute(
-        "UPDATE scheduled_tasks SET status = 'active', reason = NULL, next_run = ?2 WHERE id = ?1",
+        "UPDATE scheduled_tasks SET status = 'active', reason = NULL, failures = 0, next_run = ?2
+         WHERE id = ?1",
         params![id, iso(next.timestamp_millis())],
     )?;
     existing(c, id)

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::ids::{Folder, Incarnation, TurnId};
 
+mod retained;
 mod tasks_and_runs;
 
 fn ledger() -> (tempfile::TempDir, Connection) {
@@ -230,6 +231,10 @@ fn no_hot_query_scans_a_table() {
     occurrences::due(&c, 1).unwrap();
     occurrences::next_wake(&c).unwrap();
     occurrences::finished(&c, turn, true, None, 1).unwrap();
+    usage::enter(&c, turn, &spent("2026-01-01", 1)).unwrap();
+    usage::today(&c, &family(), "2026-01-01").unwrap();
+    usage::waiting_chats(&c, &family()).unwrap();
+    told::once(&c, "x").unwrap();
     // What full-text search does within itself is its own affair.
     for sql in watched.end().into_iter().filter(|sql| !sql.contains("search_")) {
         let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -242,6 +247,11 @@ fn no_hot_query_scans_a_table() {
         let scan = steps.iter().find(|s| s.starts_with("SCAN") && !s.contains("USING"));
         assert!(scan.is_none(), "{sql}\n{steps:?}");
     }
+}
+
+fn spent(day: &str, cost: i64) -> usage::Spent {
+    let tokens = Tokens { input: 10, output: 2, cache_read: 3, cache_write: 4 };
+    usage::Spent { day: day.into(), model: "m".into(), tokens, cost }
 }
 
 /// Collects the SQL that a connection runs.

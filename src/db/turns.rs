@@ -70,6 +70,8 @@ pub struct TurnRow {
     pub error: Option<String>,
     /// Tokens the model read and wrote.
     pub tokens: Tokens,
+    /// What they cost, millionths of a dollar.
+    pub spent: i64,
     /// Milliseconds.
     pub created_at: i64,
     /// Milliseconds; the latest attempt.
@@ -210,19 +212,6 @@ pub fn notice(c: &Connection, turn: TurnId) -> Result<()> {
     Ok(())
 }
 
-/// Adds what the model was used for.
-pub fn meter(c: &Connection, turn: TurnId, model: &str, tokens: &Tokens) -> Result<()> {
-    c.prepare_cached(
-        "UPDATE turns SET model = ?2, input_tokens = input_tokens + ?3, output_tokens = output_tokens + ?4,
-            cache_read_tokens = cache_read_tokens + ?5, cache_write_tokens = cache_write_tokens + ?6
-         WHERE id = ?1",
-    )?
-    .execute(params![
-        turn.0, model, tokens.input, tokens.output, tokens.cache_read, tokens.cache_write,
-    ])?;
-    Ok(())
-}
-
 /// Why a turn failed, if it did.
 pub fn failure(c: &Connection, turn: TurnId) -> Result<Option<String>> {
     let failed = "SELECT COALESCE(error, '') FROM turns WHERE id = ?1 AND state = 'failed'";
@@ -303,7 +292,7 @@ pub fn failing(c: &Connection) -> Result<Vec<(String, String)>> {
 pub fn row(c: &Connection, turn: i64) -> Result<Option<TurnRow>> {
     Ok(c.query_row(
         "SELECT id, folder, chat_jid, kind, state, attempt, incarnation, not_before, error, input_tokens,
-            output_tokens, cache_read_tokens, cache_write_tokens, created_at, started_at, ended_at
+            output_tokens, cache_read_tokens, cache_write_tokens, created_at, started_at, ended_at, spent
          FROM turns WHERE id = ?1",
         [turn],
         |r| {
@@ -323,6 +312,7 @@ pub fn row(c: &Connection, turn: i64) -> Result<Option<TurnRow>> {
                     cache_read: r.get(11)?,
                     cache_write: r.get(12)?,
                 },
+                spent: r.get(16)?,
                 created_at: r.get(13)?,
                 started_at: r.get(14)?,
                 ended_at: r.get(15)?,

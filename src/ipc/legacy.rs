@@ -150,10 +150,17 @@ impl LegacyTask {
                         "task_id": task_id, "script": script}),
                 )
             }
-            LegacyTask::RegisterGroup { jid, name, folder, trigger, requires_trigger, .. } => (
+            LegacyTask::RegisterGroup {
+                jid,
+                name,
+                folder,
+                trigger,
+                requires_trigger,
+                container_config,
+            } => (
                 "register_group",
                 json!({"jid": jid, "name": name, "folder": folder, "trigger": trigger,
-                    "requires_trigger": requires_trigger}),
+                    "requires_trigger": requires_trigger, "containerConfig": container_config}),
             ),
         };
         Some((tool, given(arguments)))
@@ -217,6 +224,20 @@ mod tests {
             matches!(&early, LegacyTask::ScheduleTask { group_folder: Some(f), target_jid: None, .. } if f == "family")
         );
         assert_eq!(early.call().unwrap().1["context_mode"], "group");
+    }
+
+    #[test]
+    fn a_group_that_is_registered_by_hand_brings_its_container_s_settings() {
+        let record = task(
+            r#"{"type":"register_group","jid":"1@g.us","name":"Site","folder":"site","trigger":"@Andy",
+                "containerConfig":{"additionalMounts":[{"hostPath":"~/site"}],"timeout":600000}}"#,
+        );
+        let (tool, arguments) = record.call().unwrap();
+        assert_eq!(
+            (tool, &arguments["containerConfig"]["timeout"]),
+            ("register_group", &json!(600000))
+        );
+        assert_eq!(arguments["containerConfig"]["additionalMounts"][0]["hostPath"], "~/site");
     }
 
     #[test]

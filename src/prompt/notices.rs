@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::prices::dollars;
+
 /// What happens after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -46,13 +48,63 @@ pub fn failed(reason: &str, next: Next) -> String {
     format!("I could not answer: {reason}. {next}")
 }
 
-/// For a run of a task that failed. `again`: it has a next time.
-pub fn run_failed(task: &str, reason: &str, again: bool) -> String {
+/// What becomes of a task whose run failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It has a next time.
+    Again,
+    /// It is paused, since so many runs failed one after the other.
+    Paused(u32),
+    /// It has no time left, or is not active.
+    Nothing,
+}
+
+/// For a run of a task that failed.
+pub fn run_failed(task: &str, reason: &str, after: After) -> String {
     let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
     let reason = reason.trim().trim_end_matches(['.', '!']);
-    let next =
-        if again { "It runs again at its next time." } else { "It does not run again by itself." };
+    let next = match after {
+        After::Again => "It runs again at its next time.".into(),
+        After::Paused(runs) => format!(
+            "That was the {runs}th time in a row, so I paused it: ask me to resume it when that is mended."
+        ),
+        After::Nothing => "It does not run again by itself.".to_owned(),
+    };
     format!("The scheduled task {task} failed: {reason}. {next}")
+}
+
+/// For a group, or all (`own` says which), that has used four fifths of its day.
+pub fn budget_near(own: bool, spent: i64, limit: i64) -> String {
+    let (spent, limit) = (dollars(spent), dollars(limit));
+    let whose = if own { "this group's budget" } else { "the budget" };
+    format!(
+        "{spent} of {whose} for today ({limit}) are spent. When it is used up I go on after midnight."
+    )
+}
+
+/// For one that has used it up.
+pub fn budget_spent(own: bool, limit: i64) -> String {
+    let whose = if own { "This group's budget" } else { "The budget" };
+    format!(
+        "{whose} for today ({}) is spent. What you wrote is kept: I go on after midnight, or when my owner raises it.",
+        dollars(limit)
+    )
+}
+
+/// For main, where another group has used up its own.
+pub fn budget_of(folder: &str, limit: i64) -> String {
+    format!(
+        "The group {folder} has spent its budget for today ({}) and waits until midnight. `nanoclaw usage` shows for what; `nanoclaw groups set {folder} --budget` raises it.",
+        dollars(limit)
+    )
+}
+
+/// For main, where a group starts without directories that it asks for.
+pub fn not_mounted(folder: &str, reasons: &[String]) -> String {
+    format!(
+        "The group {folder} works without directories that it asks for: {}. `nanoclaw groups list` shows what it has; docs/mounts.md says what allows one.",
+        reasons.join("; ")
+    )
 }
 
 /// For messages that waited too long to be answered now, as after an upgrade.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Asker, Outcome, Refusal, arguments};
+use crate::container::mounts;
 use crate::db::{self, Chat, Group, NewGroup, Speakers};
 use crate::ids::Folder;
 
@@ -27,6 +28,9 @@ struct Register {
     keep_context: Option<bool>,
     #[serde(default)]
     web: Option<bool>,
+    /// Directories of the owner's, and a time limit.
+    #[serde(default, rename = "containerConfig", alias = "container_config")]
+    container_config: Option<Value>,
 }
 
 /// `register_group`: a folder for a chat that belongs to none yet, or what the owner
@@ -67,12 +71,24 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         Ok(group) => group,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    let config = match call.container_config.as_ref().filter(|config| !config.is_null()) {
+        None => None,
+        Some(config) => match mounts::checked(config) {
+            Ok(config) => Some(config),
+            Err(refusal) => return Ok(Err(refusal)),
+        },
+    };
     if is_new {
         db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![chat.jid.clone()] })?;
     } else {
         db::groups::update(c, &group)?;
     }
-    Ok(Ok(told(c, &group, &chat, is_new)?))
+    let mut said = told(c, &group, &chat, is_new)?;
+    if let Some(config) = config {
+        db::past::configure(c, &group.folder, Some(&config))?;
+        said["note"] = "its directories are mounted as mount-allowlist.json allows, looked at when its container starts; what is refused is told here".into();
+    }
+    Ok(Ok(said))
 }
 
 /// A group for a chat as it is when nobody says anything about it. In a group of

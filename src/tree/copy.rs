@@ -63,6 +63,14 @@ impl Tree {
         kept
     }
 
+    /// Lets its owner run a file.
+    pub fn make_executable(&self, path: impl AsRef<Path>) -> Result<(), TreeError> {
+        let path = path.as_ref();
+        let file = self.open_file(path)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755))
+            .map_err(|e| TreeError::io(path, e.into()))
+    }
+
     /// Gives this directory itself, and nothing in it, to another user.
     pub fn chown(&self, owner: Owner) -> Result<(), TreeError> {
         let Some((uid, gid)) = owner else { return Ok(()) };

@@ -12,15 +12,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::budget;
 use super::guest::{self, Guest, Host};
 use super::rows::{self, Ended, Payload};
 use super::slots::Place;
 use super::state::{self, Effect, Event, Rules, State};
 use crate::crash;
+use crate::db::usage::Spent;
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::HostRecord;
-use crate::proxy::Usage;
 
 /// What an actor is told.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub struct Actor {
     /// What to tell people when the guest's end fails a turn.
     pub(super) last_error: Option<String>,
     /// What the model was used for and no row has yet.
-    pub(super) usage: Vec<Usage>,
+    pub(super) spent: Vec<Spent>,
     /// Where each given turn's answer goes: there the assistant is seen at work.
     pub(super) working: BTreeMap<TurnId, String>,
     /// Whether the incarnation to bury is of a host that had died.
@@ -79,10 +80,11 @@ impl Actor {
             asking: None,
             own,
             crash,
-            usage: Vec::new(),
+            spent: Vec::new(),
             working: BTreeMap::new(),
             last_error: None,
         };
+        actor.weigh().await;
         actor.handle(Event::Tick).await;
         // Kept through whatever else arrives, or a stream of messages would put every
         // deadline off.
@@ -106,13 +108,19 @@ impl Actor {
             match message {
                 None => return,
                 Some(Message::Mail) => actor.read_mail().await,
-                Some(Message::Turns) => actor.find_turns().await,
+                Some(Message::Turns) => {
+                    actor.weigh().await;
+                    actor.find_turns().await;
+                }
                 Some(Message::Place(place)) => {
                     actor.place = Some(place);
                     actor.handle(Event::Slot).await;
                 }
                 Some(Message::Event(event)) => {
                     // Records that were written before an end count before it.
+                    if matches!(event, Event::Tick | Event::Work) {
+                        actor.weigh().await;
+                    }
                     if matches!(event, Event::Tick) {
                         actor.look_for_bar().await;
                         actor.read_mail().await;
@@ -238,10 +246,8 @@ impl Actor {
         if rows.is_empty() {
             return true;
         }
-        if let Some(guest) = &self.guest {
-            self.usage.extend(guest.serving.take_usage());
-        }
-        payload.usage = self.usage.clone();
+        self.collect(&budget::day(now_ms(), self.host.config.timezone).name);
+        payload.spent = self.spent.clone();
         if payload.error.is_none() {
             payload.error = self.last_error.clone();
         }
@@ -264,7 +270,7 @@ impl Actor {
                 if runs {
                     self.host.tasks.notify_one();
                 }
-                self.usage.clear();
+                self.spent.clear();
                 self.host.outbox.wake();
                 ended.into_iter().for_each(|turn| self.host.outbox.ended(turn));
                 true

@@ -5,9 +5,8 @@ use tokio::time::sleep;
 
 use super::actor::{Actor, Message, SAFETY_NET};
 use super::guest::{self, Guest, GuestError};
-use super::legacy;
-use super::rows;
 use super::state::Event;
+use super::{legacy, rows, shares};
 use crate::container::VM;
 use crate::db::{self, Attachment, Claim, Claimed, now_ms};
 use crate::files;
@@ -65,8 +64,9 @@ impl Actor {
         // A folder of many files takes its time, which is not the other groups'.
         let (host, reads) = (self.host.clone(), past.ipc);
         let prepared = tokio::task::spawn_blocking(move || {
-            let extras = legacy::extras(&host, &group, &past, &configured)?;
-            Guest::prepare(&host, &group, id, session, extras)
+            let (mut extras, refused) = shares::granted(&host.config, &past, &configured);
+            extras.extend(legacy::extras(&host, &group, &past)?);
+            Guest::prepare(&host, &group, id, session, extras).map(|guest| (guest, refused))
         });
         let prepared =
             prepared.await.unwrap_or_else(|error| Err(GuestError::Died(error.to_string())));
@@ -74,13 +74,34 @@ impl Actor {
             self.read_legacy(None).await;
         }
         match prepared {
-            Ok(guest) => {
+            Ok((guest, refused)) => {
+                self.tell_refused(refused).await;
                 self.host.watch.add(&self.host.config.ipc(&self.folder, id));
                 self.guest = Some(guest);
             }
             Err(error) => self.cannot_start(&error),
         }
         Some(Event::Opened(id))
+    }
+
+    /// Main hears once which directories a group does not get, and why.
+    async fn tell_refused(&self, refused: Vec<String>) {
+        if refused.is_empty() {
+            return;
+        }
+        tracing::warn!(group = %self.folder, count = refused.len(), "directories are not mounted");
+        let folder = self.folder.to_string();
+        let told = self.host.ledger.write(move |c| {
+            let key = format!("mounts:{folder}:{}", db::digest(&refused.clone().into()));
+            if db::told::once(c, &key)? {
+                rows::tell_main(c, "notice:mounts", &notices::not_mounted(&folder, &refused))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = told.await {
+            tracing::error!(group = %self.folder, %error, "cannot tell of directories");
+        }
+        self.host.outbox.wake();
     }
 
     /// Takes up turns that others queued: runs of tasks.

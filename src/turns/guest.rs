@@ -17,6 +17,7 @@ use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::{HostMailbox, MailboxError};
 use crate::ipc::record::{HostRecord, Start};
 use crate::outbox::Outbox;
+use crate::prices::Prices;
 use crate::proxy::{Credential, Egress, Proxy, Serving, Tenant};
 use crate::tree::{Tree, TreeError};
 
@@ -50,6 +51,8 @@ pub struct Host {
     pub program: PathBuf,
     /// Uid and gid that guests write as, when not the daemon's own.
     pub owner: Option<(u32, u32)>,
+    /// What tokens cost.
+    pub prices: Prices,
     /// Times and limits.
     pub rules: Rules,
 }

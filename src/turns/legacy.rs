@@ -1,5 +1,5 @@
-//! What groups that came from 1.x have besides: the owner's directories, main's note
-//! where the project was, and the records that their agents write by hand.
+//! What groups that came from 1.x have besides: main's note where the project was, and
+//! the records that their agents write by hand.
 //!
 //! Those records are read by the actor's tick, and once more when the guest is dead.
 //! They name no turn, so what they may do outside their own group is judged by
@@ -14,7 +14,6 @@ use super::actor::Actor;
 use super::guest::{self, GuestError, Host};
 use crate::config::Config;
 use crate::container::Mount;
-use crate::container::mounts::{self, Allowlist, Place};
 use crate::db::past::{self, Past};
 use crate::db::{self, Group};
 use crate::ids::{Folder, Incarnation};
@@ -40,16 +39,10 @@ fn directory(config: &Config, folder: &Folder) -> PathBuf {
     config.data().join("ipc").join(folder.as_str()).join("legacy")
 }
 
-/// What a group's container has beyond the usual. `configured` is every group with
-/// a `containerConfig`: a mount must not lie where another group can write.
-pub fn extras(
-    host: &Host,
-    group: &Group,
-    past: &Past,
-    configured: &[Past],
-) -> Result<Vec<Mount>, GuestError> {
+/// What the container of a group that came from 1.x has beyond the usual.
+pub fn extras(host: &Host, group: &Group, past: &Past) -> Result<Vec<Mount>, GuestError> {
     let config = &host.config;
-    let mut extras = owners(config, past, configured);
+    let mut extras = Vec::new();
     if !past.ipc {
         return Ok(extras);
     }
@@ -69,33 +62,6 @@ pub fn extras(
         extras.push(Mount { host: path, guest: "/workspace/project".into(), writable: false });
     }
     Ok(extras)
-}
-
-/// The owner's directories that the allowlist grants, checked now.
-fn owners(config: &Config, past: &Past, configured: &[Past]) -> Vec<Mount> {
-    let Some(asked) = &past.container_config else { return Vec::new() };
-    let list = std::fs::read_to_string(config.config_dir.join("mount-allowlist.json"));
-    let list = Allowlist::from_read(list);
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let own = [real(&config.home), real(&config.config_dir)];
-    let user_home = config.config_dir.ancestors().nth(2).unwrap_or(Path::new("/"));
-    let of = |past: &Past, asked: &str, others: &[PathBuf]| {
-        let place = Place { user_home, own: &own, others, is_main: past.is_main };
-        mounts::resolve(asked, &list, &place)
-    };
-    let others: Vec<PathBuf> = configured
-        .iter()
-        .filter(|other| other.folder != past.folder)
-        .filter_map(|other| Some(of(other, other.container_config.as_deref()?, &[]).0))
-        .flatten()
-        .filter(|mount| mount.writable)
-        .map(|mount| mount.host)
-        .collect();
-    let (mounts, rejected) = of(past, asked, &others);
-    for why in rejected {
-        tracing::warn!(group = past.folder, why, "a mount was refused");
-    }
-    mounts
 }
 
 /// Makes the directory of one kind; what 1.x left unread in its own comes along.

@@ -6,11 +6,11 @@ use rusqlite::Connection;
 
 use super::state::{Effect, Why};
 use crate::crash;
-use crate::db::{self, NewRow, Tokens};
+use crate::db::usage::{self, Spent};
+use crate::db::{self, NewRow};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::prompt::{notices, outgoing};
-use crate::proxy::Usage;
 use crate::router::Command;
 
 /// What came with the event whose effects these are.
@@ -21,7 +21,7 @@ pub struct Payload {
     /// One plain sentence about what went wrong.
     pub error: Option<String>,
     /// What the model was used for since the last step.
-    pub usage: Vec<Usage>,
+    pub spent: Vec<Spent>,
 }
 
 /// What came to its end in a step.
@@ -53,11 +53,7 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
                 let reason = reason(*why, payload);
                 if db::turns::fail(c, *turn, &reason)? {
                     let text = match db::occurrences::of_turn(c, *turn)? {
-                        Some(run) => {
-                            let task = db::tasks::get(c, &run.task)?;
-                            let again = task.is_some_and(|t| t.status == db::TaskStatus::Active);
-                            notices::run_failed(&run.task, &reason, again)
-                        }
+                        Some(run) => notices::run_failed(&run.task, &reason, after(c, &run.task)?),
                         None => notices::failed(&reason, next(&reason)),
                     };
                     say(c, Some(*turn), "notice:failed", &db::turns::jid(c, *turn)?, &text)?;
@@ -87,11 +83,22 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
         }
     }
     if let Some(turn) = metered {
-        for usage in &payload.usage {
-            db::turns::meter(c, turn, &usage.model, &tokens(usage))?;
-        }
+        payload.spent.iter().try_for_each(|spent| usage::enter(c, turn, spent))?;
     }
     Ok(Ended { runs: finish_runs(c, &ended, payload)?, turns: ended })
+}
+
+/// What becomes of a task after one more failed run.
+fn after(c: &Connection, task: &str) -> db::Result<notices::After> {
+    Ok(match db::tasks::get(c, task)? {
+        Some(t) if t.status == db::TaskStatus::Active => {
+            match t.failures + 1 >= db::occurrences::FAILURES {
+                true => notices::After::Paused(db::occurrences::FAILURES),
+                false => notices::After::Again,
+            }
+        }
+        _ => notices::After::Nothing,
+    })
 }
 
 /// Logs the runs of tasks among turns that ended.
@@ -121,6 +128,12 @@ pub fn say(
         db::outbox::add(c, &NewRow { turn, key, part, jid, text })?;
     }
     Ok(())
+}
+
+/// Says something in the chats of main that its owner uses: those that somebody has
+/// written in, else all.
+pub fn tell_main(c: &Connection, key: &str, text: &str) -> db::Result<()> {
+    db::groups::chats_of_owner(c)?.iter().try_for_each(|jid| say(c, None, key, jid, text))
 }
 
 /// Ends turns that one result answers. The text goes once to each chat that asked,
@@ -163,7 +176,7 @@ fn reason(why: Why, payload: &Payload) -> String {
     match why {
         Why::Deadline => "it took longer than a turn may, and was stopped".into(),
         Why::Interrupted => "the assistant was stopped in the middle of it too often".into(),
-        Why::Failed | Why::Drain => {
+        Why::Failed | Why::Drain | Why::Budget => {
             payload.error.clone().unwrap_or_else(|| "the agent ended without an answer".into())
         }
     }
@@ -193,15 +206,5 @@ fn dead(effect: &Effect) -> Option<Incarnation> {
     match effect {
         Effect::Dead(id) => Some(*id),
         _ => None,
-    }
-}
-
-fn tokens(usage: &Usage) -> Tokens {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    Tokens {
-        input: signed(usage.input_tokens),
-        output: signed(usage.output_tokens),
-        cache_read: signed(usage.cache_read_tokens),
-        cache_write: signed(usage.cache_write_tokens),
     }
 }

@@ -140,6 +140,8 @@ pub enum Why {
     Interrupted,
     /// The daemon is ending; this costs no attempt.
     Drain,
+    /// The day's budget is spent; this costs no attempt.
+    Budget,
 }
 
 /// An open turn.
@@ -172,6 +174,8 @@ pub struct State {
     pub draining: bool,
     /// Whether the group waits for a stronger isolation than there is.
     pub barred: bool,
+    /// Nothing is begun before: the day's budget is spent.
+    pub held: i64,
 }
 
 /// What happened. The comment says who tells.
@@ -213,6 +217,9 @@ pub enum Event {
     Barred(bool),
     /// Another group waits for a place (the slots).
     Evict,
+    /// Nothing may be begun before this time, and what runs must end; a time that
+    /// is over lets it go on (the actor).
+    Held(i64),
     /// The guest broke a rule of the mailbox (the actor).
     Runaway,
     /// The process ended, or could not be started (the actor).
@@ -311,6 +318,7 @@ impl State {
             work: false,
             draining: false,
             barred: false,
+            held: 0,
         }
     }
 
@@ -340,14 +348,14 @@ impl State {
 
     fn due(&self, now: i64) -> Vec<TurnId> {
         let due = |t: &&Turn| matches!(t.phase, Phase::Queued { not_before } if not_before <= now);
-        self.turns.iter().filter(due).map(|t| t.id).collect()
+        self.turns.iter().filter(|_| self.held <= now).filter(due).map(|t| t.id).collect()
     }
 
     /// Whether what waits may be claimed: not while a turn before it waits for its
     /// next attempt, or it would be overtaken.
     fn may_claim(&self, now: i64) -> bool {
         let later = |t: &Turn| matches!(t.phase, Phase::Queued { not_before } if not_before > now);
-        self.work && !self.turns.iter().any(later)
+        self.work && self.held <= now && !self.turns.iter().any(later)
     }
 
     /// The last attempt begins a new conversation: a poisoned transcript must not

@@ -114,6 +114,22 @@ fn a_daemon_that_dies_while_it_copies_takes_the_message_again() {
 }
 
 #[test]
+fn a_copy_that_no_message_came_to_name_is_removed_at_the_start() {
+    let (home, daemon, client) = served();
+    fs::write(files(&home, &client).join("a.txt"), "a").unwrap();
+    client.write(&with("m1", "look", &json!([{"path": "a.txt"}])));
+    client.answer("t:1", "look");
+    let named = names(&attachments(&home));
+    assert_eq!(named.len(), 1);
+    daemon.kill();
+    // As if it had died between the copy and the commit.
+    fs::write(attachments(&home).join("20260101-0123456789ab.txt"), "a").unwrap();
+    fs::write(attachments(&home).join("20260101-notes.txt"), "the agent's").unwrap();
+    let _daemon = home.start();
+    assert_eq!(names(&attachments(&home)), [named[0].as_str(), "20260101-notes.txt"]);
+}
+
+#[test]
 fn a_hostile_file_costs_nothing_but_itself() {
     let (home, _daemon, client) = served();
     let files = files(&home, &client);

@@ -170,3 +170,44 @@ fn a_config_that_cannot_be_read_mounts_nothing() {
     assert_eq!(asked("{}"), []);
     assert_eq!(asked(r#"{"timeout":1}"#), []);
 }
+
+#[test]
+fn what_is_typed_is_what_1x_writes() {
+    let parsed = |text| Asked::parse(text).map(|asked| serde_json::to_value(asked).unwrap());
+    assert_eq!(parsed("~/site"), Ok(serde_json::json!({"hostPath": "~/site"})));
+    assert_eq!(
+        parsed("/a/b:c/d:rw"),
+        Ok(serde_json::json!({"hostPath": "/a/b", "containerPath": "c/d", "readonly": false}))
+    );
+    assert_eq!(parsed("/a:ro"), Ok(serde_json::json!({"hostPath": "/a"})));
+    for bad in ["", "a", "./a", "/a:", "/a:../b", "/a:/b", ":rw", "/a:b:c"] {
+        assert!(parsed(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_container_s_settings_are_changed_one_by_one_and_checked_as_a_whole() {
+    let site = [Asked::parse("/site").unwrap()];
+    let config = configured(None, Some(&site), None);
+    let config = configured(Some(&config), None, Some(600_000));
+    assert_eq!(
+        serde_json::from_str::<Value>(&config).unwrap(),
+        json!({"additionalMounts": [{"hostPath": "/site"}], "timeout": 600_000})
+    );
+    let config = configured(Some(&config), Some(&[]), Some(0));
+    assert!(asked(&config).is_empty());
+    assert_eq!(configured(Some("{"), None, Some(500)), r#"{"timeout":500}"#);
+    assert!(
+        checked(&json!({"additionalMounts": [{"hostPath": "/x", "other": 1}], "timeout": null}))
+            .is_ok()
+    );
+    for bad in [
+        json!(1),
+        json!({"additionalMounts": {}}),
+        json!({"additionalMounts": [{}]}),
+        json!({"timeout": "5"}),
+        json!({"timeout": 99}),
+    ] {
+        assert!(checked(&bad).is_err(), "{bad}");
+    }
+}

@@ -46,6 +46,8 @@ pub struct Task {
     pub trusted: bool,
     /// Of its latest run, which may still be open.
     pub turn: Option<i64>,
+    /// Runs that failed one after the other, up to the latest.
+    pub failures: u32,
 }
 
 /// Whether a task runs.
@@ -104,7 +106,7 @@ pub(in crate::db) fn ms(text: Option<String>) -> Option<i64> {
 
 pub(super) const COLUMNS: &str = "t.id, t.group_folder, t.chat_jid, t.prompt, t.schedule_type, t.schedule_value, t.zone,
     t.context_mode, t.script, t.status, t.reason, t.next_run, t.last_run, t.last_result, t.created_at,
-    t.trusted, t.turn";
+    t.trusted, t.turn, t.failures";
 
 pub(super) fn task(r: &Row<'_>) -> rusqlite::Result<Task> {
     Ok(Task {
@@ -125,6 +127,7 @@ pub(super) fn task(r: &Row<'_>) -> rusqlite::Result<Task> {
         created_at: ms(r.get(14)?).unwrap_or(0),
         trusted: r.get(15)?,
         turn: r.get(16)?,
+        failures: r.get(17)?,
     })
 }
 

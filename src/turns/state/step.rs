@@ -67,6 +67,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
                 close(rules, &mut s, &mut effects, now);
             }
         }
+        Event::Held(until) => hold(rules, &mut s, &mut effects, now, *until),
         Event::Runaway => stop(&mut s, &mut effects),
         Event::Exited => {
             if let Some(id) = s.incarnation() {
@@ -156,7 +157,7 @@ fn fail(
         }
         let cost = t.cost + u32::from(costs);
         let why = match t.phase {
-            Phase::Interrupted { why: Why::Drain, .. } => {
+            Phase::Interrupted { why: Why::Drain | Why::Budget, .. } => {
                 t.phase = Phase::Queued { not_before: now };
                 effects.push(Effect::Requeue { turn: t.id, not_before: now, costs: false });
                 return true;
@@ -191,7 +192,8 @@ fn tick(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
             Phase::Interrupted { until, .. } if until <= now => overdue = true,
             _ => {}
         }
-        if !t.noticed && t.created_at + rules.notice <= now {
+        // That one waits for the day to end was said.
+        if !t.noticed && t.created_at >= s.held && t.created_at + rules.notice <= now {
             t.noticed = true;
             effects.push(Effect::Notice(t.id));
         }
@@ -201,7 +203,7 @@ fn tick(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
         Guest::Closing { until, .. } if until <= now => overdue = true,
         Guest::Stopping { .. } => effects.push(Effect::Stop),
         // Nobody can be told of messages that no turn has: give them one.
-        Guest::Waiting { since } if since + rules.notice <= now && s.work => {
+        Guest::Waiting { since } if since + rules.notice <= now && s.work && s.held <= now => {
             s.work = false;
             effects.push(Effect::Claim);
         }
@@ -212,6 +214,23 @@ fn tick(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
     }
     if overdue {
         stop(s, effects);
+    }
+}
+
+fn hold(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64, until: i64) {
+    s.held = until;
+    if until <= now {
+        return;
+    }
+    for t in &mut s.turns {
+        if matches!(t.phase, Phase::Given { .. }) {
+            t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Budget };
+            effects.push(Effect::Interrupt(t.id));
+        }
+    }
+    if matches!(s.guest, Guest::Waiting { .. }) {
+        s.guest = Guest::Absent;
+        effects.push(Effect::FreeSlot);
     }
 }
 

@@ -43,6 +43,7 @@ fn state(guest: Guest, turns: &[OpenTurn]) -> State {
         work: false,
         draining: false,
         barred: false,
+        held: 0,
     }
 }
 
@@ -83,6 +84,35 @@ fn gq_03_a_task_that_waits_goes_before_messages_that_wait() {
     let (s, _) = step(&RULES, &waiting, &Event::Slot, 0);
     let (_, effects) = step(&RULES, &s, &Event::Opened(ID), 0);
     assert_eq!(effects, [Effect::Give(TurnId(1)), Effect::Claim, Effect::Spawn]);
+}
+
+#[test]
+fn where_the_budget_is_spent_what_runs_is_put_back_and_nothing_is_begun_before_midnight() {
+    let (s, effects) = step(&RULES, &live(&[open(1)]), &Event::Held(400), 10);
+    assert_eq!(effects, [Effect::Interrupt(TurnId(1))]);
+    let (s, effects) = step(&RULES, &s, &Event::Work, 11);
+    assert_eq!(effects, [], "a message waits");
+    let failed = Event::Failed { turns: vec![TurnId(1)], retryable: true };
+    let (s, effects) = step(&RULES, &s, &failed, 12);
+    assert_eq!(effects, [Effect::Requeue { turn: TurnId(1), not_before: 12, costs: false }]);
+    let (s, effects) = after(s, &[(100, Event::Tick), (399, Event::Tick)]);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Give(_) | Effect::Claim)), "{effects:?}");
+    let (_, effects) =
+        after(s.clone(), &[(300, Event::Exited), (301, Event::Buried { crash: false })]);
+    assert!(!effects.contains(&Effect::AskSlot), "{effects:?}");
+    let (s, effects) = step(&RULES, &s, &Event::Tick, 400);
+    assert_eq!(effects, [Effect::Give(TurnId(1)), Effect::Claim], "without a word of waiting");
+    let (_, effects) = after(s, &[(401, Event::Held(490)), (402, Event::Held(0))]);
+    assert_eq!(effects, [], "the interrupted turn comes back by its record");
+}
+
+#[test]
+fn a_group_that_waits_for_a_place_gives_it_up_when_the_budget_is_spent() {
+    let waiting = State { work: true, ..state(Guest::Waiting { since: 0 }, &[]) };
+    let (s, effects) = step(&RULES, &waiting, &Event::Held(900), 10);
+    assert_eq!((effects, &s.guest), (vec![Effect::FreeSlot], &Guest::Absent));
+    let (_, effects) = step(&RULES, &s, &Event::Held(0), 11);
+    assert_eq!(effects, [Effect::AskSlot]);
 }
 
 #[test]

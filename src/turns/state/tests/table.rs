@@ -43,6 +43,7 @@ fn events() -> Vec<(&'static str, Event, i64)> {
         ("buried", Event::Buried { crash: false }, 1),
         ("buried after a crash of the host", Event::Buried { crash: true }, 1),
         ("tick, all deadlines over", Event::Tick, LATE),
+        ("the budget is spent", Event::Held(LATE), 1),
         ("drain", Event::Drain, 1),
         ("drain now", Event::DrainNow, 1),
     ]
