@@ -136,15 +136,15 @@ impl History {
 
     /// Asks half of the groups for a task that is soon due.
     fn wish(&mut self, round: u64) {
-        for tool in 0..TOOLS.len() {
+        for (tool, name) in TOOLS.into_iter().enumerate() {
             if self.random.below(2) == 0 {
                 continue;
             }
             let token = format!("r{round}x{tool}");
             let target =
-                matches!(TOOLS[tool], "update_task" | "pause_task" | "resume_task" | "cancel_task")
+                matches!(name, "update_task" | "pause_task" | "resume_task" | "cancel_task")
                     .then(|| self.target(tool));
-            let arguments = match TOOLS[tool] {
+            let arguments = match name {
                 "send_message" => json!({"text": format!("said {token}")}),
                 "send_file" => json!({"path": "file.txt", "caption": format!("file {token}")}),
                 "schedule_task" => json!({"prompt": format!("say:child {token}"),
@@ -161,7 +161,7 @@ impl History {
             let seconds = 2 + self.random.below(4) as i64;
             let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
             let context = if self.random.below(3) == 0 { "isolated" } else { "group" };
-            let call = json!({"prompt": format!("think:{think} tool:{} {arguments}", TOOLS[tool]),
+            let call = json!({"prompt": format!("think:{think} tool:{} {arguments}", name),
                 "schedule_type": "once", "schedule_value": at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 "context_mode": context});
             let (network, jid) = match tool {
