@@ -62,6 +62,7 @@ case ${CARGO_TARGET_DIR-} in
   *) target=$root/$CARGO_TARGET_DIR ;;
 esac
 binary=$target/release/nanoclaw
+guest=$target/release/nanoclaw-guest
 scratch=
 step=
 deny_version=0.20.2
@@ -128,6 +129,28 @@ test_tools() {
   done
   # shellcheck disable=SC2086 # a list of packages
   [ -z "$wanted" ] || apt_install $wanted || say "apt-get could not install$wanted: tests that need them are skipped"
+}
+
+# What VMs need: QEMU, and a kernel that is unpacked and not installed. For the tests;
+# docs/microvm.md says how an owner gets them.
+vm_tools() {
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
+  have qemu-system-x86_64 || apt_install qemu-system-x86 || return 0
+  [ ! -d "$cache/kernel/boot" ] || return 0
+  local package
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: *//p' | head -n 1)
+  say "fetching the kernel for VMs with apt-get: $package"
+  mkdir -p "$cache"
+  scratch=$(mktemp -d "$cache/kernel.XXXXXX")
+  # It is downloaded as its own user, which must be able to write there.
+  if (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 && dpkg-deb -x ./*.deb new); then
+    mv "$scratch/new" "$cache/kernel"
+  else
+    [ -z "${CI-}" ] || return 1
+    say "it could not be fetched: tests with VMs are skipped"
+  fi
+  rm -rf "$scratch"
+  scratch=
 }
 
 install_tools() {
@@ -224,20 +247,20 @@ need_rust() {
   fi
 }
 
-# Whether the program is newer than everything that it is made of. The memories
-# in groups/ are not asked: agents write there.
+# Whether what this stamp stands for is newer than everything that it is made of.
+# The memories in groups/ are not asked: agents write there.
 built() {
-  local stamp=$target/release/.nanoclaw-built newer
-  [ -x "$binary" ] && [ -e "$stamp" ] || return 1
+  local stamp=$1 newer
+  [ -e "$stamp" ] || return 1
   newer=$(cd "$root"; find src migrations skills build.rs Cargo.toml Cargo.lock claude.version \
     -newer "$stamp" 2>/dev/null | head -n 1 || true)
   [ -z "$newer" ]
 }
 
 build() {
-  ! built || return 0
-  need_rust
   local quiet=--quiet stamp=$target/release/.nanoclaw-built
+  if [ -x "$binary" ] && built "$stamp"; then return; fi
+  need_rust
   if [ -x "$binary" ]; then
     say "building: the source has changed"
   else
@@ -251,10 +274,53 @@ build() {
   mv -f "$stamp.new" "$stamp"
 }
 
+# Where the guest's program runs: Linux on this processor, also on a Mac. With musl
+# where Rust has it; else with the system's C library, static.
+guest_target() {
+  local arch=x86_64
+  case $(uname -m) in aarch64 | arm64) arch=aarch64 ;; esac
+  if [ -d "$(rustc --print target-libdir --target "$arch-unknown-linux-musl" 2>/dev/null)" ]; then
+    echo "$arch-unknown-linux-musl"
+  elif [ "$(uname -s)" = Linux ]; then
+    echo "$arch-unknown-linux-gnu"
+  else
+    return 1
+  fi
+}
+
+# The guest's own program, beside the daemon's: the same source without the host's
+# parts, in one file, for containers and VMs whose system is not this one.
+build_guest() {
+  local stamp=$target/release/.nanoclaw-guest-built platform
+  ! built "$stamp" || return 0
+  need_rust
+  platform=$(cd "$root" && guest_target) || {
+    say "the guest's program is not built: rustup target add $(uname -m | sed s/arm64/aarch64/)-unknown-linux-musl"
+    return 0
+  }
+  say "building the guest's program ($platform)"
+  mkdir -p "$target/release"
+  touch "$stamp.new"
+  # Not moved about in memory: that would be a fifth of its size.
+  local flags="-C target-feature=+crt-static -C relocation-model=static" linker=''
+  [ "$(uname -s)" = Linux ] || linker="-C linker=rust-lld"
+  if (cd "$root" && RUSTFLAGS="$flags $linker" cargo build --quiet --locked --profile guest --no-default-features \
+    --features guest --bin nanoclaw --target "$platform" --target-dir "$target") >&2 </dev/null; then
+    cp -f "$target/$platform/guest/nanoclaw" "$guest.new"
+    mv -f "$guest.new" "$guest"
+  else
+    [ -z "${CI-}" ] || return 1
+    say "without it agents run under bubblewrap alone"
+    rm -f "$guest"
+  fi
+  mv -f "$stamp.new" "$stamp"
+}
+
 prepare() {
   install_tools
   fetch_claude </dev/null
   build
+  build_guest
 }
 
 # --- The tests ----------------------------------------------------------------
@@ -356,6 +422,8 @@ run_tests() {
   run 'clippy' cargo clippy --locked --all-targets -- -D warnings
   run 'licences, bans, sources' deny
   run 'conformance with 1.x' bash tests/conformance.sh
+  run 'guest build' build_guest
+  run 'tools for VMs' vm_tools
   run 'tests' cargo test --locked
   run 'release build' build
   run 'newcomer' newcomer

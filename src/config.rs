@@ -58,6 +58,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// The Claude Code program, absolute; it need not exist.
     pub claude: PathBuf,
+    /// Beneath which `nanoclaw.sh` unpacks a kernel for VMs, as in `/`.
+    pub kernels: PathBuf,
+    /// Whether VMs run without the help of the processor.
+    pub emulate: bool,
     /// The model for groups that name none.
     pub model: Option<String>,
     /// The shell command for a link that stays down.
@@ -247,6 +251,12 @@ impl Config {
                     .cache()?
                     .join(format!("nanoclaw/claude-{}/claude", cli::pinned_version())),
             },
+            kernels: values.cache()?.join("nanoclaw/kernel"),
+            emulate: values.required(&NANOCLAW_MICROVM, |text| match text {
+                "kvm" => Some(false),
+                "emulate" => Some(true),
+                _ => None,
+            })?,
             model: values.optional(&NANOCLAW_MODEL, one_word)?,
             alert: values.optional(&NANOCLAW_ALERT, one_line)?,
             upstream_proxy: values.optional(&NANOCLAW_UPSTREAM_PROXY, |text| {

@@ -25,6 +25,9 @@ use crate::turns::slots::Slots;
 use crate::turns::state::Rules;
 use crate::upgrade;
 
+/// The file name of the guest's own program, beside this one.
+pub const GUEST_PROGRAM: &str = "nanoclaw-guest";
+
 /// How long running turns may go on after a stop was asked for.
 pub const GRACE: Duration = Duration::from_secs(10);
 
@@ -235,9 +238,13 @@ async fn sweep(
     Ok(())
 }
 
-/// The guest program is this program, alone in a directory that can be mounted.
+/// The guest's program, alone in a directory that can be mounted: the static one
+/// that lies beside this program, else this program, which runs where the guest has
+/// this system's libraries.
 fn stage_program(config: &Config) -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find this program's file")?;
+    let this = std::env::current_exe().context("cannot find this program's file")?;
+    let small = this.with_file_name(GUEST_PROGRAM);
+    let own = if small.is_file() { small } else { this };
     let meta = std::fs::metadata(&own)?;
     let modified = meta.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
     let all = config.data().join("program");

@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, RuntimeChoice};
 use crate::container::engine::{Dialect, Engine};
+#[cfg(target_os = "linux")]
+use crate::container::microvm::{self, Microvm, sandbox::Accelerator};
 use crate::container::{Health, Runtime, user};
+#[cfg(target_os = "linux")]
+use crate::daemon::GUEST_PROGRAM;
 use crate::db::{self, Ledger};
 
 /// How long one runtime may take to prove itself when several are tried.
@@ -125,7 +129,11 @@ pub fn build(config: &Config, choice: RuntimeChoice) -> Option<Arc<dyn Runtime>>
         Arc::new(Engine::new(dialect, &config.image, &config.data(), None))
     };
     match choice {
-        RuntimeChoice::Auto | RuntimeChoice::Microvm => None,
+        RuntimeChoice::Auto => None,
+        #[cfg(target_os = "linux")]
+        RuntimeChoice::Microvm => Some(Arc::new(microvm(config)?)),
+        #[cfg(not(target_os = "linux"))]
+        RuntimeChoice::Microvm => None,
         RuntimeChoice::Container => Some(engine(Dialect::Apple)),
         RuntimeChoice::Docker => Some(engine(Dialect::Docker)),
         RuntimeChoice::Podman => Some(engine(Dialect::Podman)),
@@ -134,6 +142,18 @@ pub fn build(config: &Config, choice: RuntimeChoice) -> Option<Arc<dyn Runtime>>
         #[cfg(not(target_os = "linux"))]
         RuntimeChoice::Bwrap => None,
     }
+}
+
+/// The `microvm` runtime as the settings want it.
+#[cfg(target_os = "linux")]
+pub fn microvm(config: &Config) -> Option<Microvm> {
+    let place = microvm::Place {
+        program: std::env::current_exe().ok()?.with_file_name(GUEST_PROGRAM),
+        cache: config.data().join("microvm"),
+        kernels: vec![config.kernels.clone(), "/".into()],
+    };
+    let accelerator = if config.emulate { Accelerator::Software } else { Accelerator::Kvm };
+    Some(Microvm::new(place, accelerator))
 }
 
 /// As in `CONTAINER_RUNTIME`.
@@ -164,12 +184,13 @@ fn depends_on(config: &Config) -> String {
             .filter(there)
             .collect();
     format!(
-        "{} {} {} {} {} kvm:{} {}",
+        "{} {} {} {} {} {} kvm:{} {}",
         env!("CARGO_PKG_VERSION"),
         boot.trim(),
         rustix::process::geteuid().as_raw(),
         name(config.runtime),
         config.image,
+        if config.emulate { "emulate" } else { "" },
         Path::new("/dev/kvm").exists(),
         programs.join(",")
     )

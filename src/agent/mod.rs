@@ -14,6 +14,8 @@ pub mod cli;
 pub mod failure;
 pub mod frames;
 mod images;
+#[cfg(not(feature = "host"))]
+mod main;
 pub mod mcp;
 pub mod place;
 pub mod processes;
@@ -24,4 +26,6 @@ pub mod session;
 pub mod shared;
 pub mod tools;
 
+#[cfg(not(feature = "host"))]
+pub use main::main;
 pub use run::run;

@@ -71,8 +71,7 @@ settings! {
         "an `http://` or `https://` URL without user, query and fragment",
         "Where the model is: any endpoint that speaks the Messages API, one on this machine included.";
     CONTAINER_RUNTIME: Value("auto"), "`auto`, `container`, `docker`, `podman`, `microvm` or `bwrap`",
-        "What isolates the agents. `auto` takes the strongest that is ready; `nanoclaw doctor` says of each what it lacks. \
-         `microvm` is not in this version.";
+        "What isolates the agents. `auto` takes the strongest that is ready; `nanoclaw doctor` says of each what it lacks.";
     CONTAINER_IMAGE: Value(DEFAULT_IMAGE), "the name of an image",
         "The image for `container`, `docker` and `podman`: anything with glibc and a shell. `nanoclaw image build` \
          builds the default, and fetches another.";
@@ -90,6 +89,9 @@ settings! {
     NANOCLAW_CLAUDE: Found("`nanoclaw/claude-VERSION/claude` in `$XDG_CACHE_HOME`, else in `~/.cache`"),
         "a path, absolute or from `NANOCLAW_HOME`",
         "The Claude Code program. `nanoclaw.sh` fetches the one that belongs to this source.";
+    NANOCLAW_MICROVM: Value("kvm"), "`kvm` or `emulate`",
+        "How the VMs of `CONTAINER_RUNTIME=microvm` run: by the processor, or without its help, which works on any \
+         machine and is some ten times slower. See docs/microvm.md.";
     NANOCLAW_MODEL: Found("the one that Claude Code chooses"), "a model's name, without spaces",
         "The model for groups that name none.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",

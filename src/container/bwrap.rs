@@ -14,10 +14,10 @@
 //! thread): [`Runtime::spawn`] starts it from the thread that polls it, so the
 //! daemon must be a `current_thread` runtime or hold that thread to its end.
 
-mod launch;
-mod probe;
+pub(super) mod launch;
+pub(super) mod probe;
 mod seccomp;
-mod view;
+pub(super) mod view;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -164,7 +164,7 @@ impl Runtime for Bwrap {
 }
 
 /// Kills until nothing is left, then removes the groups.
-fn end(limiter: &Limiter, label: &str, until: Instant) -> Result<(), RuntimeError> {
+pub(super) fn end(limiter: &Limiter, label: &str, until: Instant) -> Result<(), RuntimeError> {
     loop {
         limiter.kill(label);
         let mut alive = 0;
@@ -201,11 +201,11 @@ fn sweep(limiter: &Limiter, prefix: &str, started: &BTreeSet<String>) {
     }
 }
 
-fn scan() -> Result<Vec<(Process, String)>, RuntimeError> {
+pub(super) fn scan() -> Result<Vec<(Process, String)>, RuntimeError> {
     labelled().map_err(|e| io_error("look through", Path::new("/proc"), e))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
 ) -> Result<T, RuntimeError> {
     match tokio::task::spawn_blocking(work).await {
@@ -214,7 +214,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn label_prefix(install: &str) -> Result<String, RuntimeError> {
+pub(super) fn label_prefix(install: &str) -> Result<String, RuntimeError> {
     let plain = install.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if plain && (1..=64).contains(&install.len()) {
         Ok(format!("nanoclaw-{install}-"))
@@ -225,7 +225,7 @@ fn label_prefix(install: &str) -> Result<String, RuntimeError> {
     }
 }
 
-fn label(install: &str, incarnation: Incarnation) -> Result<String, RuntimeError> {
+pub(super) fn label(install: &str, incarnation: Incarnation) -> Result<String, RuntimeError> {
     if incarnation.0 < 0 {
         return Err(failed(format!("{incarnation} is no incarnation")));
     }
@@ -234,7 +234,7 @@ fn label(install: &str, incarnation: Incarnation) -> Result<String, RuntimeError
 
 /// The incarnation in a label; none if it is of another installation, whose id may
 /// begin like ours.
-fn incarnation(label: &str, prefix: &str) -> Option<Incarnation> {
+pub(super) fn incarnation(label: &str, prefix: &str) -> Option<Incarnation> {
     let digits = label.strip_prefix(prefix)?;
     digits
         .bytes()
@@ -244,7 +244,7 @@ fn incarnation(label: &str, prefix: &str) -> Option<Incarnation> {
         .map(Incarnation)
 }
 
-fn prepare_scratch(scratch: &Path) -> Result<(), RuntimeError> {
+pub(super) fn prepare_scratch(scratch: &Path) -> Result<(), RuntimeError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -10,6 +10,8 @@ mod checked;
 pub mod engine;
 #[cfg(target_os = "linux")]
 pub mod limits;
+#[cfg(target_os = "linux")]
+pub mod microvm;
 pub mod mounts;
 pub mod nested;
 pub mod probe;

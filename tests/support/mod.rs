@@ -88,6 +88,11 @@ impl Home {
         &self.path
     }
 
+    /// Another copy of the program.
+    pub fn program(&mut self, path: PathBuf) {
+        self.program = vec![path.to_str().unwrap().into()];
+    }
+
     /// A setting, in the environment.
     pub fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.into(), value.into());

@@ -13,7 +13,7 @@ use crate::container::process::LABEL_VARIABLE;
 use crate::container::{RuntimeError, Spec};
 
 /// The first part, in which a shell becomes bubblewrap.
-const SHELL_PART: &str = include_str!("sandbox.sh");
+pub const SHELL_PART: &str = include_str!("sandbox.sh");
 
 /// Everything that a start needs, found and written before anything is started.
 #[derive(Debug)]
@@ -159,15 +159,18 @@ impl<'a> Launch<'a> {
     }
 }
 
-struct Words(Vec<OsString>);
+/// The words of a command line.
+pub struct Words(pub Vec<OsString>);
 
 impl Words {
-    fn add(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
+    /// One more.
+    pub fn add(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
         self.0.push(word.as_ref().to_owned());
         self
     }
 
-    fn all(&mut self, words: impl IntoIterator<Item: AsRef<OsStr>>) -> &mut Self {
+    /// Some more.
+    pub fn all(&mut self, words: impl IntoIterator<Item: AsRef<OsStr>>) -> &mut Self {
         self.0.extend(words.into_iter().map(|w| w.as_ref().to_owned()));
         self
     }
@@ -178,7 +181,8 @@ pub fn bwrap() -> Result<PathBuf, RuntimeError> {
     need("bwrap", "sudo apt install bubblewrap (0.8 or newer)")
 }
 
-fn need(tool: &str, remedy: &str) -> Result<PathBuf, RuntimeError> {
+/// A program of this system, or how to get it.
+pub fn need(tool: &str, remedy: &str) -> Result<PathBuf, RuntimeError> {
     find(tool)
         .ok_or_else(|| RuntimeError::Missing { tool: tool.to_owned(), remedy: remedy.to_owned() })
 }

@@ -187,17 +187,21 @@ fn tmpfs(o: &mut Options, mode: &str, bytes: u64, path: &str) {
 }
 
 /// Writes a small file of the driver's own.
-pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), RuntimeError> {
+pub(in crate::container) fn write(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<(), RuntimeError> {
     fs::write(path, bytes)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(|e| io_error("write", path, e))
 }
 
-pub(super) fn failed(text: String) -> RuntimeError {
+pub(in crate::container) fn failed(text: String) -> RuntimeError {
     RuntimeError::Failed(text)
 }
 
-pub(super) fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
+pub(in crate::container) fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
     RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
 }
 

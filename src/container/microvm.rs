@@ -1,0 +1,289 @@
+//! The `microvm` runtime: a kernel of its own for each guest, under QEMU, over the
+//! host's `/usr`. No engine, no image.
+//!
+//! Each VM runs in a sandbox of bubblewrap together with the server of its shared
+//! directories and a keeper of ours ([`crate::machine`]); it is that sandbox which is
+//! started, listed and stopped, as in the `bwrap` runtime, and which dies with the
+//! daemon. The VM has no network device: its serial line carries the standard streams
+//! and the connections to the proxy.
+//!
+//! That `/dev/kvm` can be opened proves nothing, not even that a VM can be made: the
+//! probe starts one, and what does not answer in time is not used.
+
+pub mod initramfs;
+pub mod kernel;
+pub mod sandbox;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+
+use super::bwrap::launch::{self, need};
+use super::bwrap::view::{self, User, failed, io_error};
+use super::bwrap::{Bwrap, blocking, end, incarnation, label, label_prefix, prepare_scratch, scan};
+use super::limits::Limiter;
+use super::probe::{Question, ask};
+use super::{Boxed, ENFORCED, Health, Process, Running, Runtime, RuntimeError, Spec, VM};
+use crate::ids::Incarnation;
+use kernel::Kernel;
+use sandbox::{Accelerator, Files};
+
+/// Where Debian, Fedora and others have the server of shared directories.
+const FILE_SERVERS: [&str; 4] = [
+    "/usr/libexec/virtiofsd",
+    "/usr/lib/qemu/virtiofsd",
+    "/usr/lib/virtiofsd",
+    "/usr/bin/virtiofsd",
+];
+
+/// The programs that a VM takes.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    bwrap: PathBuf,
+    setpriv: PathBuf,
+    shell: PathBuf,
+    qemu: PathBuf,
+    virtiofsd: PathBuf,
+    /// Whether it is the newer one, which has other options.
+    rust_virtiofsd: bool,
+    kernel: Kernel,
+}
+
+/// What every VM of this daemon begins with.
+#[derive(Clone, Debug)]
+struct Prepared {
+    tools: Tools,
+    initramfs: PathBuf,
+}
+
+/// Runs guests in VMs.
+#[derive(Debug)]
+pub struct Microvm {
+    place: Place,
+    accelerator: Accelerator,
+    prepared: OnceCell<Prepared>,
+}
+
+/// Where the driver finds and keeps things.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The static guest program.
+    pub program: PathBuf,
+    /// A directory of the driver's own: the first file system of VMs, made ready.
+    pub cache: PathBuf,
+    /// Beneath which kernels are looked for, as in `/`.
+    pub kernels: Vec<PathBuf>,
+}
+
+impl Microvm {
+    /// Looks at nothing yet.
+    pub fn new(place: Place, accelerator: Accelerator) -> Microvm {
+        Microvm { place, accelerator, prepared: OnceCell::new() }
+    }
+
+    /// The uid and gid of its guests, as under [`Bwrap`].
+    pub fn user(&self) -> Result<(u32, u32), RuntimeError> {
+        Bwrap::new(None).user()
+    }
+
+    /// How long a VM may take to do what takes the `bwrap` runtime no time.
+    fn patience(&self) -> Duration {
+        match self.accelerator {
+            Accelerator::Kvm => Duration::from_secs(5),
+            Accelerator::Software => Duration::from_secs(60),
+        }
+    }
+
+    async fn prepared(&self) -> Result<&Prepared, RuntimeError> {
+        let place = self.place.clone();
+        self.prepared.get_or_try_init(|| blocking(move || prepare(&place))).await
+    }
+
+    async fn start(&self, spec: &Spec) -> Result<Running, RuntimeError> {
+        let (uid, gid) = self.user()?;
+        let user = User { uid, gid };
+        let label = label(&spec.install, spec.incarnation)?;
+        if spec.argv.is_empty() {
+            return Err(failed("a container needs a program".to_owned()));
+        }
+        let prepared = self.prepared().await?;
+        prepare_scratch(&spec.scratch)?;
+        let boot = spec.scratch.join("boot.json");
+        let text = serde_json::to_vec(&sandbox::boot(spec, user))
+            .map_err(|e| failed(format!("boot.json cannot be written: {e}")))?;
+        view::write(&boot, &text, 0o644)?;
+        let files = Files {
+            program: &self.place.program,
+            kernel: &prepared.tools.kernel.image,
+            initramfs: &prepared.initramfs,
+            boot: &boot,
+        };
+        let options = spec.scratch.join("options");
+        let bytes = sandbox::options(spec, user, self.accelerator, &files)?;
+        view::write(&options, &bytes, 0o600)?;
+        let tools = &prepared.tools;
+        let child = sandbox::command(spec, &label, user, self.accelerator, tools, &options)
+            .spawn()
+            .map_err(|e| io_error("start", &tools.shell, e))?;
+        let pid = child.id().ok_or_else(|| failed("the sandbox ended at once".to_owned()))?;
+        let process = Process::of(pid).map_err(|e| io_error("look at", Path::new("/proc"), e))?;
+        Ok(Running { child, process })
+    }
+}
+
+impl Runtime for Microvm {
+    fn name(&self) -> &'static str {
+        "microvm"
+    }
+
+    fn probe(&self) -> Boxed<'_, Result<Health, RuntimeError>> {
+        Box::pin(probe(self))
+    }
+
+    fn identity(&self) -> Boxed<'_, Result<String, RuntimeError>> {
+        Box::pin(async {
+            let prepared = self.prepared().await?;
+            Ok(format!("{:?} {}", self.accelerator, prepared.initramfs.display()))
+        })
+    }
+
+    /// Starts a guest. What goes wrong after this process was made, such as a kernel
+    /// that does not start, is told on its standard error.
+    fn spawn<'a>(&'a self, spec: &'a Spec) -> Boxed<'a, Result<Running, RuntimeError>> {
+        Box::pin(self.start(spec))
+    }
+
+    fn list<'a>(&'a self, install: &'a str) -> Boxed<'a, Result<Vec<Incarnation>, RuntimeError>> {
+        Box::pin(async move {
+            let prefix = label_prefix(install)?;
+            blocking(move || {
+                let found = scan()?;
+                let mut found: Vec<_> =
+                    found.iter().filter_map(|(_, label)| incarnation(label, &prefix)).collect();
+                found.sort_unstable();
+                found.dedup();
+                Ok(found)
+            })
+            .await
+        })
+    }
+
+    fn stop<'a>(
+        &'a self,
+        install: &'a str,
+        incarnation: Incarnation,
+        deadline: Duration,
+    ) -> Boxed<'a, Result<(), RuntimeError>> {
+        Box::pin(async move {
+            let label = label(install, incarnation)?;
+            // Everything is in the sandbox's pid namespace and ends with its first process.
+            blocking(move || end(&Limiter::Rlimits, &label, Instant::now() + deadline)).await
+        })
+    }
+}
+
+/// Finds the tools and makes kernel and initramfs ready.
+fn prepare(place: &Place) -> Result<Prepared, RuntimeError> {
+    let tools = tools(place)?;
+    let program = fs::read(&place.program).map_err(|_| RuntimeError::Missing {
+        tool: place.program.display().to_string(),
+        remedy: "./nanoclaw.sh install builds it".to_owned(),
+    })?;
+    let about = |path: &Path| fs::metadata(path).map(|m| (m.len(), m.mtime(), m.mtime_nsec()));
+    let key = (about(&place.program).ok(), about(&tools.kernel.image).ok());
+    let directory = place.cache.join(format!("{}-{:x}", tools.kernel.version, digest(&key)));
+    let initramfs = directory.join("initramfs");
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&directory)
+        .map_err(|e| io_error("create", &directory, e))?;
+    if !initramfs.exists() {
+        let modules =
+            tools.kernel.modules().map_err(|e| io_error("use", &tools.kernel.modules, e))?;
+        let new = directory.join(format!("{}.new", std::process::id()));
+        view::write(&new, &initramfs::archive(&program, &modules), 0o644)?;
+        fs::rename(&new, &initramfs).map_err(|e| io_error("write", &initramfs, e))?;
+    }
+    Ok(Prepared { tools, initramfs })
+}
+
+fn digest(value: &impl std::hash::Hash) -> u64 {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    BuildHasherDefault::<DefaultHasher>::new().hash_one(value)
+}
+
+fn tools(place: &Place) -> Result<Tools, RuntimeError> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Err(RuntimeError::Unusable {
+            runtime: "microvm".to_owned(),
+            reason: "VMs are started on x86-64 only".to_owned(),
+        });
+    }
+    let missing = |tool: &str, remedy: &str| RuntimeError::Missing {
+        tool: tool.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let qemu = need("qemu-system-x86_64", "sudo apt install qemu-system-x86")?;
+    let found = FILE_SERVERS.iter().map(PathBuf::from).find(|path| path.is_file());
+    let virtiofsd = found.ok_or_else(|| missing("virtiofsd", "sudo apt install virtiofsd"))?;
+    let help = std::process::Command::new(&virtiofsd).arg("--help").output();
+    let help = help.map_err(|e| io_error("run", &virtiofsd, e))?;
+    let kernel = kernel::find(&place.kernels)
+        .ok_or_else(|| missing("a Linux kernel for VMs", "unpack one as docs/microvm.md says"))?;
+    Ok(Tools {
+        bwrap: launch::bwrap()?,
+        setpriv: need("setpriv", "sudo apt install util-linux")?,
+        shell: need("bash", "sudo apt install bash")?,
+        qemu,
+        virtiofsd,
+        rust_virtiofsd: String::from_utf8_lossy(&help.stdout).contains("--shared-dir"),
+        kernel,
+    })
+}
+
+/// See [`Runtime::probe`].
+async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
+    let version = version(runtime.prepared().await?).await?;
+    let emulated = runtime.accelerator == Accelerator::Software;
+    let place = std::env::temp_dir();
+    let asked = ask(Question {
+        runtime,
+        user: runtime.user()?,
+        place: &place,
+        // It could have namespaces of its own; it has none.
+        machine: false,
+        deadline: runtime.patience(),
+        explain: |said| {
+            if said.is_empty() { "it failed without a word".to_owned() } else { said.to_owned() }
+        },
+    });
+    asked.await.map_err(|e| match e {
+        RuntimeError::Unusable { runtime, reason } if !emulated && reason.contains("did not end") => {
+            let hint = "the KVM of this machine is no use; NANOCLAW_MICROVM=emulate works without it, slowly";
+            RuntimeError::Unusable { runtime, reason: format!("{reason}: {hint}") }
+        }
+        other => other,
+    })?;
+    Ok(Health {
+        runtime: runtime.name().to_owned(),
+        version,
+        boundary: VM.to_owned(),
+        limits: "full".to_owned(),
+        egress: ENFORCED.to_owned(),
+        warning: None,
+    })
+}
+
+/// QEMU's and the kernel's, and how the processor comes to be.
+async fn version(prepared: &Prepared) -> Result<String, RuntimeError> {
+    let qemu = &prepared.tools.qemu;
+    let output = tokio::process::Command::new(qemu).arg("--version").kill_on_drop(true).output();
+    let output = output.await.map_err(|e| io_error("run", qemu, e))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = text.split_whitespace().skip_while(|w| *w != "version").nth(1);
+    Ok(format!("{}, Linux {}", number.unwrap_or("?"), prepared.tools.kernel.version))
+}
