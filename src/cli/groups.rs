@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::{Add, Groups, Output};
 use super::exit::Exit;
+use super::plain::say;
 use crate::config::Config;
 use crate::db::{self, Group, Ledger, NewGroup};
 use crate::ids::Folder;
@@ -31,7 +32,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
                     db::groups::update(c, &group)
                 })
                 .await?;
-            println!("{said}");
+            say!("{said}");
             Ok(Exit::Ok)
         }
         Groups::Link { folder, jid } => {
@@ -39,7 +40,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
             let said = format!("{jid} is linked to {folder}");
             let ledger = Ledger::open(&config.ledger())?;
             ledger.write(move |c| db::groups::link(c, &folder, &jid)).await?;
-            println!("{said}");
+            say!("{said}");
             Ok(Exit::Ok)
         }
         Groups::Remove { folder } => {
@@ -50,7 +51,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
             );
             let ledger = Ledger::open(&config.ledger())?;
             ledger.write(move |c| db::groups::remove(c, &folder)).await?;
-            println!("{said}");
+            say!("{said}");
             Ok(Exit::Ok)
         }
     }
@@ -74,7 +75,7 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     if add.output.json {
         println!("{}", serde_json::to_string_pretty(&json!({"group": group, "chats": add.jid}))?);
     } else {
-        println!(
+        say!(
             "{} is served; its folder is {}",
             group.folder,
             config.groups().join(group.folder.as_str()).display()
@@ -98,7 +99,7 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     if listed.is_empty() {
-        println!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
+        say!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
     }
     for (group, chats) in listed {
         let trigger = match (group.is_main, group.requires_trigger, group.trigger.as_str()) {
@@ -107,9 +108,9 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
             (_, _, "") => format!("answers @{}", config.assistant_name),
             (_, _, trigger) => format!("answers {trigger}"),
         };
-        println!("{}  {}  ({trigger}; reaches {})", group.folder, group.name, group.egress);
+        say!("{}  {}  ({trigger}; reaches {})", group.folder, group.name, group.egress);
         for chat in chats {
-            println!("    {}  {}", chat.jid, chat.name);
+            say!("    {}  {}", chat.jid, chat.name);
         }
     }
     Ok(Exit::Ok)

@@ -5,6 +5,7 @@ mod chat;
 pub mod exit;
 mod explain;
 mod groups;
+pub mod plain;
 mod start;
 mod status;
 mod tasks;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::exit::Exit;
+use super::plain::say;
 use crate::config::Config;
 use crate::container::Health;
 use crate::daemon::Lock;
@@ -20,41 +21,42 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     for problem in facts["problems"].as_array().into_iter().flatten() {
-        println!("! {}", problem.as_str().unwrap_or_default());
+        say!("! {}", problem.as_str().unwrap_or_default());
     }
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "unknown: start the daemon once".into(),
         other => other.to_string(),
     };
-    println!("daemon      {}", facts["daemon"].as_str().unwrap_or("not running"));
-    println!("home        {}", text(&facts["home"]));
+    say!("daemon      {}", facts["daemon"].as_str().unwrap_or("not running"));
+    say!("home        {}", text(&facts["home"]));
     match &facts["isolation"] {
-        Value::Object(h) => println!(
+        Value::Object(h) => say!(
             "isolation   {} {} ({}), limits {}",
             text(&h["runtime"]),
             text(&h["version"]),
             text(&h["boundary"]),
             text(&h["limits"])
         ),
-        other => println!("isolation   {}", text(other)),
+        other => say!("isolation   {}", text(other)),
     }
-    println!("model       {}", text(&facts["model"]));
-    println!("groups      {}", facts["groups"]);
-    println!(
+    say!("model       {}", text(&facts["model"]));
+    say!("groups      {}", facts["groups"]);
+    say!(
         "containers  {} of at most {}",
         facts["containers"].as_array().map_or(0, Vec::len),
         facts["max_containers"]
     );
     let messages = facts["messages"].as_object().into_iter().flatten();
     let messages: Vec<String> = messages.map(|(state, count)| format!("{count} {state}")).collect();
-    println!(
+    say!(
         "messages    {}",
         if messages.is_empty() { "none yet".into() } else { messages.join(", ") }
     );
-    println!(
+    say!(
         "outbox      {} waiting, {} given up",
-        facts["outbox"]["pending"], facts["outbox"]["failed"]
+        facts["outbox"]["pending"],
+        facts["outbox"]["failed"]
     );
     Ok(Exit::Ok)
 }
