@@ -91,6 +91,9 @@ settings! {
         "The Claude Code program. `nanoclaw.sh` fetches the one that belongs to this source.";
     NANOCLAW_MODEL: Found("the one that Claude Code chooses"), "a model's name, without spaces",
         "The model for groups that name none.";
+    NANOCLAW_CHAT_TURNS: Value("60"), "a whole number from 0 to 100000",
+        "How many turns others than you may begin in one chat within half an hour, so that two assistants that answer \
+         each other end. What is written beyond it is shown with a later message, and the chat is told. 0: any number.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
         "What to run when the link to a channel has been down for 5 minutes. Not yet in effect.";
     NANOCLAW_UPSTREAM_PROXY: Found("none: connections are direct"), "an `http://` or `https://` URL",
