@@ -20,6 +20,7 @@ pub mod requests;
 pub mod sessions;
 pub mod settings;
 pub mod tasks;
+mod trace;
 pub mod turns;
 
 pub use claim::{Claim, claim};
