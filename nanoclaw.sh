@@ -16,6 +16,8 @@ usage: ./nanoclaw.sh [COMMAND [ARGUMENTS]]
   install        only install what is missing, fetch Claude Code, build
   test           run every check and test
   bench          run the benchmarks
+  torture [N]    end the daemon and its containers in N rounds (100) of random
+                 histories; NANOCLAW_KILL_SEED repeats one that it names
   --help         this text
 
 Before a command it installs what is missing (Debian, Ubuntu, macOS), fetches
@@ -453,6 +455,13 @@ main() {
       install_tools
       fetch_claude </dev/null
       run_tests
+      ;;
+    torture)
+      install_tools
+      need_rust
+      cd "$root" && cargo build --quiet --locked --features test-server --example claude
+      NANOCLAW_KILL_ROUNDS=${2:-100} NANOCLAW_KILL_SEED=${NANOCLAW_KILL_SEED:-$RANDOM} \
+        cargo test --locked --features test-server --test kill torture -- --nocapture
       ;;
     bench)
       prepare

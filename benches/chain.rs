@@ -221,7 +221,8 @@ fn size() {
 
 /// An installation with a group whose chat is `b:1`.
 fn home() -> Home {
-    let home = Home::new();
+    let mut home = Home::new();
+    home.set("NANOCLAW_CHAT_TURNS", "0");
     home.add_group("family", "b:1");
     home
 }

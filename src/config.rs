@@ -53,6 +53,9 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How many containers may live at once; at least 1.
     pub max_containers: usize,
+    /// How many turns others than the owner may begin in one chat within half an
+    /// hour; 0 for any number.
+    pub chat_turns: u32,
     /// How the model is paid for; none means the practice model.
     pub credential: Option<Credential>,
     /// The Messages API's base.
@@ -271,6 +274,9 @@ impl Config {
             turn_timeout: values.required(&CONTAINER_TIMEOUT, milliseconds)?,
             idle_timeout: values.required(&IDLE_TIMEOUT, milliseconds)?,
             max_containers: max_containers.map_or_else(|| containers_for(memory), |n| n as usize),
+            chat_turns: values.required(&NANOCLAW_CHAT_TURNS, |text| {
+                number(text, 0..=100_000).and_then(|n| u32::try_from(n).ok())
+            })?,
             credential: key.or(token),
             base_url: values.required(&ANTHROPIC_BASE_URL, base_url)?,
             socket: values.required(&NANOCLAW_SOCKET, |text| {

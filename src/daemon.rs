@@ -52,6 +52,15 @@ pub struct Ready {
     pub news: Vec<String>,
 }
 
+/// A picture of this process's memory would hold the credential.
+fn no_core_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "a crash may leave a core file, with the credential in it");
+    }
+}
+
 /// Runs until `stop` resolves, then drains within the grace that it says. `ready` is called once, when messages
 /// are taken. Fails without having changed anything that matters.
 pub async fn run(
@@ -60,6 +69,7 @@ pub async fn run(
     ready: impl FnOnce(&Ready),
     stop: impl Future<Output = Duration>,
 ) -> anyhow::Result<()> {
+    no_core_files();
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
     std::fs::create_dir_all(config.store())?;
     private(&config.store())?;

@@ -62,6 +62,10 @@ impl Asker<'_> {
     }
 }
 
+/// The most calls with an effect that one turn may make, and the most that it may
+/// say of its own accord: far more than a turn needs, and no flood.
+pub const MOST: i64 = 200;
+
 /// A refusal, in words for the agent.
 pub type Refusal = String;
 
@@ -119,6 +123,14 @@ pub fn handle(
     let digest = db::digest(arguments);
     if let Some(asked) = db::requests::repeat(c, incarnation, turn, tool, &digest)? {
         return Ok(asked);
+    }
+    // Not kept, or refusals would be what fills the ledger.
+    let said = db::outbox::count(c, turn)?;
+    if db::requests::count(c, turn)? >= MOST || said >= 2 * MOST {
+        return answer(Err(format!(
+            "refused: this turn has said or changed {MOST} things, and may make no more such calls. \
+             Say so in your answer; with the next message you may go on"
+        )));
     }
     // Not kept: the next attempt may find the file.
     if let Some(Err(why)) = file {

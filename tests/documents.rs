@@ -48,19 +48,18 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_specification_names_tests_that_exist() {
     let functions = functions();
-    let specification = std::fs::read_to_string(root().join("SPECIFICATION.md")).unwrap();
-    let text =
-        specification + &std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let texts = ["SPECIFICATION.md", "docs/faults.md", "docs/threat-model.md"]
+        .map(|file| std::fs::read_to_string(root().join(file)).unwrap());
     let mut checked = 0;
-    for name in quoted(&text) {
+    for name in texts.iter().flat_map(|text| quoted(text)) {
         let path = ["src/", "tests/", "benches/", "docs/"].iter().any(|d| name.starts_with(d));
         let function = name.len() > 20
             && name.contains('_')
             && name.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit());
         if path {
-            assert!(root().join(name).exists(), "SPECIFICATION.md names {name}");
+            assert!(root().join(name).exists(), "a promise or a fault names {name}");
         } else if function {
-            assert!(functions.contains(name), "SPECIFICATION.md names {name}");
+            assert!(functions.contains(name), "a promise or a fault names {name}");
             checked += 1;
         }
     }

@@ -55,6 +55,22 @@ fn guests_that_die_or_stand_still_lose_nothing_and_repeat_nothing() {
 }
 
 #[test]
+fn torture_of_every_kind_loses_nothing_and_repeats_nothing() {
+    let ends = [
+        End::Kill,
+        End::FrozenKill,
+        End::Term,
+        End::TermThenKill(100),
+        End::Guest,
+        End::Freeze(1_500),
+    ];
+    let rounds = option("NANOCLAW_KILL_ROUNDS").map_or(25, |n| n as usize);
+    let mut history = History::new(Plan::new(seed(5), rounds, &ends, None));
+    history.tasks = Some(Vec::new());
+    history.live();
+}
+
+#[test]
 fn what_a_guest_said_of_itself_before_the_daemon_died_does_not_end_the_next() {
     let home = Home::new();
     home.add_group("family", "t:1");
@@ -100,6 +116,8 @@ struct History {
     verdict: Verdict,
     /// Whether guests were hurt, which counts as failed attempts.
     hurt: bool,
+    /// The words of the tasks that were planned besides, each to be said once.
+    tasks: Option<Vec<String>>,
 }
 
 impl History {
@@ -108,6 +126,7 @@ impl History {
         // Fewer than groups, so that they also take turns.
         home.set("MAX_CONCURRENT_CONTAINERS", "4");
         home.set("LOG_LEVEL", "debug");
+        home.set("NANOCLAW_CHAT_TURNS", "0");
         for (number, chat) in CHATS.iter().enumerate().filter(|(_, c)| c.folder != "main") {
             let mut arguments = vec!["groups", "add", chat.folder, "--jid", chat.jid];
             arguments.extend((!chat.trigger).then_some("--no-trigger"));
@@ -119,7 +138,15 @@ impl History {
         let (code, _, error) = home.run(&["groups", "link", "main", "t:self"]);
         assert_eq!(code, 0, "{error}");
         let networks = [Network::new("terminal:"), Network::new("t:")];
-        History { plan, home, networks, daemon: None, verdict: Verdict::default(), hurt: false }
+        History {
+            plan,
+            home,
+            networks,
+            daemon: None,
+            verdict: Verdict::default(),
+            hurt: false,
+            tasks: None,
+        }
     }
 
     fn live(mut self) {
@@ -145,6 +172,7 @@ impl History {
         self.verdict.look_for_orphans(&self.home, "at the end");
         let shown = self.shown();
         self.verdict.judge(&self.home, &self.plan, &shown, self.hurt);
+        self.judge_tasks(&shown);
         for network in &self.networks {
             let mut memory = network.memory();
             self.verdict.altered.append(&mut memory.altered);
@@ -166,6 +194,7 @@ impl History {
     fn round(&mut self, number: usize) {
         let moods = self.plan.seed.wrapping_mul(1_000).wrapping_add(number as u64);
         self.start(Some(moods));
+        self.plan_task(number);
         let began = Instant::now();
         let wait = |ms: u64| pause(Duration::from_millis(ms).saturating_sub(began.elapsed()));
         let (end, at) = (self.plan.rounds[number].end, self.plan.rounds[number].at);
@@ -190,6 +219,34 @@ impl History {
             self.shown().len(),
             self.repeats()
         );
+    }
+
+    /// In every other round a task is planned; it is due then or later.
+    fn plan_task(&mut self, round: usize) {
+        let Some(tasks) = self.tasks.as_mut().filter(|_| round % 2 == 0) else { return };
+        let at = chrono::Utc::now() + chrono::TimeDelta::seconds(3);
+        let at = at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let word = format!("task{round}");
+        let said = format!("say:{word}");
+        let (code, _, error) = self.home.run(&["tasks", "add", "work", &said, "--at", &at]);
+        match code {
+            0 => tasks.push(word),
+            _ if error.contains("is past") => {}
+            _ => self.verdict.broken.push(format!("{word} cannot be planned: {error}")),
+        }
+    }
+
+    /// Each task was said once; where guests were hurt, it or its failure.
+    fn judge_tasks(&mut self, shown: &[Shown]) {
+        for word in self.tasks.iter().flatten() {
+            let said = shown.iter().filter(|s| s.text == *word).count();
+            let told = self.hurt && shown.iter().any(|s| s.text.contains("The scheduled task"));
+            match said {
+                0 if !told => self.verdict.lost.push(word.clone()),
+                0 | 1 => {}
+                _ => self.verdict.double.push(word.clone()),
+            }
+        }
     }
 
     fn end(&mut self, end: End, round: usize) {
@@ -286,7 +343,11 @@ impl History {
             let open: i64 = ["queued", "in_turn"].iter().filter_map(|s| states.get(*s)).sum();
             let (_, status, _) = self.home.run(&["status", "--json"]);
             let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-            if acked && open == 0 && status["outbox"]["pending"] == 0 {
+            let planned: i64 =
+                self.home.ledger("SELECT count(*) FROM scheduled_tasks WHERE status = 'active'");
+            let running: i64 =
+                self.home.ledger("SELECT count(*) FROM turns WHERE state IN ('queued', 'running')");
+            if acked && open + planned + running == 0 && status["outbox"]["pending"] == 0 {
                 return;
             }
             if began.elapsed() > Duration::from_secs(120) {

@@ -7,6 +7,8 @@
 
 #[path = "properties/inputs.rs"]
 mod inputs;
+#[path = "properties/rights.rs"]
+mod rights;
 #[path = "properties/schedules.rs"]
 mod schedules;
 #[path = "properties/texts.rs"]

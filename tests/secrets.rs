@@ -267,3 +267,89 @@ fn nothing_but_the_model_is_connected_to_and_no_name_is_looked_up() {
     assert_eq!(counter("Tcp", "ActiveOpens") - opened, 1);
     assert_eq!(counter("Udp", "OutDatagrams") - sent, 1);
 }
+
+/// Every process below this one.
+fn descendants(of: u32) -> Vec<u32> {
+    let children = |pid: u32| -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let texts = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
+        texts
+            .flat_map(|t| t.split_whitespace().filter_map(|w| w.parse().ok()).collect::<Vec<u32>>())
+            .collect()
+    };
+    let mut found = children(of);
+    let mut at = 0;
+    while at < found.len() {
+        found.extend(children(found[at]));
+        at += 1;
+    }
+    found
+}
+
+/// Whether a process has this in any memory that it may read; `None` where we may not look.
+fn remembers(pid: u32, needle: &str) -> Option<bool> {
+    use std::os::unix::fs::FileExt;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let finder = |bytes: &[u8]| bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next()?, words.next()?);
+        let (from, to) = range.split_once('-')?;
+        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        // What can be written, which is where a key would be.
+        if !rights.starts_with("rw") || to - from > 1 << 30 {
+            continue;
+        }
+        let mut bytes = vec![0; usize::try_from(to - from).ok()?];
+        let read = memory.read_at(&mut bytes, from).unwrap_or(0);
+        if finder(&bytes[..read]) {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+#[test]
+fn the_key_is_in_the_memory_of_no_guest_and_in_no_core_file() {
+    let home = Home::new();
+    let api = Api::start(Act::Say("unasked"));
+    let settings = format!("ANTHROPIC_API_KEY={KEY}\nANTHROPIC_BASE_URL={}\n", api.url());
+    std::fs::write(home.path().join(".env"), settings).unwrap();
+    home.add_group("family", "t:1");
+    let daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "m", "hello.");
+    client.answer("t:1", "hello.");
+    let guests = descendants(daemon.pid());
+    assert!(guests.len() >= 3, "the sandbox, the guest, the CLI: {guests:?}");
+    let Some(in_daemon) = remembers(daemon.pid(), KEY) else {
+        eprintln!("skipped: the memory of other processes cannot be read here");
+        return;
+    };
+    assert!(in_daemon, "the search does not find what is there");
+    let mut looked = 0;
+    let mut with_placeholder = 0;
+    for pid in guests {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let placeholder = environment
+            .split('\0')
+            .find_map(|e| e.strip_prefix("ANTHROPIC_API_KEY="))
+            .map(str::to_owned);
+        assert!(!environment.contains(KEY), "process {pid}");
+        let Some(found) = remembers(pid, KEY) else { continue };
+        assert!(!found, "process {pid} has the key in its memory");
+        looked += 1;
+        with_placeholder +=
+            usize::from(placeholder.is_some_and(|p| remembers(pid, &p) == Some(true)));
+    }
+    assert!(
+        looked >= 3 && with_placeholder > 0,
+        "{looked} looked at, {with_placeholder} with a placeholder"
+    );
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    assert_eq!(daemon.stop(), 0);
+}

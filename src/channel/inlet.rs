@@ -10,6 +10,7 @@ use crate::crash;
 use crate::db::{self, Attachment, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
+use crate::prompt::notices;
 use crate::router::{self, Assistant, Command, Reason, Route, Rules, SenderAllowlist};
 use crate::turns::dispatch::Wake;
 
@@ -145,7 +146,8 @@ impl Inlet {
                 // The next look into the ledger finds the row if the loop is ending.
                 let _ = wake.send(Wake::Messages(folder));
             }
-            if taken == Taken::Refused {
+            // The chat may have been told why.
+            if matches!(taken, Taken::Refused | Taken::Stored(MessageState::Context)) {
                 outbox.wake();
             }
             Ok(taken)
@@ -270,7 +272,13 @@ fn store(
         }
         return Ok((Taken::Refused, None));
     }
-    Ok(match db::messages::store(c, &m, state, reason.map(Reason::as_str))? {
+    let (state, reason) = match (state, reason.map(Reason::as_str)) {
+        (MessageState::Queued, _) if !trusted && too_often(c, &m.jid, config.chat_turns)? => {
+            (MessageState::Context, Some(TOO_OFTEN))
+        }
+        other => other,
+    };
+    Ok(match db::messages::store(c, &m, state, reason)? {
         Stored::New => {
             let woken = Some(group.folder).filter(|_| state == MessageState::Queued);
             (Taken::Stored(state), woken)
@@ -287,6 +295,28 @@ fn may_change(c: &rusqlite::Connection, m: &Incoming, id: &str) -> db::Result<bo
     Ok(!db::people::is_person(&m.sender)
         || db::people::same(c, &author, &m.sender)?
         || (m.deleted && (m.from_me || db::rooms::is_admin(c, &m.jid, &m.sender)?)))
+}
+
+/// How long the turns of a chat are remembered for its rate, in minutes.
+const WINDOW: i64 = 30;
+const TOO_OFTEN: &str = "others asked too often here";
+
+/// Whether others have begun so many turns in a chat that it may be a loop of two
+/// programs. The chat is told once.
+fn too_often(c: &rusqlite::Connection, jid: &str, most: u32) -> db::Result<bool> {
+    if most == 0 {
+        return Ok(false);
+    }
+    let since = db::now_ms() - WINDOW * 60_000;
+    let (turns, told) = db::messages::recent(c, jid, since, TOO_OFTEN)?;
+    if turns < most {
+        return Ok(false);
+    }
+    if !told {
+        let text = notices::too_often(turns, WINDOW);
+        db::outbox::add(c, &NewRow { turn: None, key: "notice:often", part: 0, jid, text: &text })?;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

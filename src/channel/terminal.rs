@@ -15,6 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use super::socket::TERMINAL;
+use crate::cli::plain::plain;
 use crate::unix;
 
 /// How a conversation ended.
@@ -173,10 +174,9 @@ fn prompt(at_keyboard: bool) {
     }
 }
 
-/// What an agent writes must not steer the terminal: no control characters.
+/// What an agent writes must not steer the terminal.
 fn show(name: &str, text: &str, at_keyboard: bool) -> std::io::Result<()> {
-    let clean: String =
-        text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let clean = plain(text);
     let mut out = std::io::stdout().lock();
     if at_keyboard {
         write!(out, "\r\x1b[K{name}: {clean}\n> ")?;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::Explain;
 use super::exit::Exit;
+use super::plain::say;
 use crate::config::Config;
 use crate::db::{self, Ledger, OutboxRow, StoredMessage, TurnRow};
 use crate::ids::TurnId;
@@ -49,8 +50,8 @@ pub fn run(config: &Config, explain: &Explain) -> anyhow::Result<Exit> {
 
 fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow], zone: chrono_tz::Tz) {
     let at = |ms| clock(ms, zone);
-    println!("message {} in {}, number {}", m.id, m.chat_jid, m.seq);
-    println!("  {}  stored, from {}", at(m.stored_at), m.sender_name);
+    say!("message {} in {}, number {}", m.id, m.chat_jid, m.seq);
+    say!("  {}  stored, from {}", at(m.stored_at), m.sender_name);
     let reason = m.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
     let Some(t) = turn else {
         let means = match m.state.as_str() {
@@ -59,18 +60,18 @@ fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow], zone: chr
             "queued" => "it waits for the group's container",
             _ => "it was answered before this ledger knew turns",
         };
-        println!("  now          {}{reason}: {means}", m.state);
+        say!("  now          {}{reason}: {means}", m.state);
         return;
     };
-    println!("  {}  turn {} of {} claimed it", at(t.created_at), t.id, t.folder);
+    say!("  {}  turn {} of {} claimed it", at(t.created_at), t.id, t.folder);
     if let (Some(started), Some(incarnation)) = (t.started_at, t.incarnation) {
-        println!("  {}  attempt {} in container {incarnation}", at(started), t.attempt);
+        say!("  {}  attempt {} in container {incarnation}", at(started), t.attempt);
     }
     if let Some(error) = &t.error {
-        println!("               an attempt failed: {error}");
+        say!("               an attempt failed: {error}");
     }
     if let Some(ended) = t.ended_at {
-        println!(
+        say!(
             "  {}  turn {}; {} tokens in, {} out, {}",
             at(ended),
             t.state,
@@ -82,12 +83,15 @@ fn tell(m: &StoredMessage, turn: Option<&TurnRow>, said: &[OutboxRow], zone: chr
     for row in said {
         let sent = row.sent_at.map_or_else(|| "            ".into(), at);
         let error = row.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
-        println!(
+        say!(
             "  {sent}  {} to {}: {} (attempts: {}){error}",
-            row.key, row.chat_jid, row.state, row.attempts
+            row.key,
+            row.chat_jid,
+            row.state,
+            row.attempts
         );
     }
-    println!("  now          {}{reason}", m.state);
+    say!("  now          {}{reason}", m.state);
 }
 
 fn clock(ms: i64, zone: chrono_tz::Tz) -> String {

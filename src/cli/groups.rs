@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::{Add, Budget, Groups, Output, Set};
 use super::exit::Exit;
+use super::plain::say;
 use crate::config::Config;
 use crate::container::mounts::configured;
 use crate::db::past::{self, Past};
@@ -28,7 +29,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
                 db::groups::link(c, &to, &jid)?;
                 Ok(jid)
             });
-            println!("{} is linked to {folder}", linked.await?);
+            say!("{} is linked to {folder}", linked.await?);
             Ok(Exit::Ok)
         }
         Groups::Remove { folder } => {
@@ -39,7 +40,7 @@ pub async fn run(config: &Config, command: &Groups) -> anyhow::Result<Exit> {
             );
             let ledger = Ledger::open(&config.ledger())?;
             ledger.write(move |c| db::groups::remove(c, &folder)).await?;
-            println!("{said}");
+            say!("{said}");
             Ok(Exit::Ok)
         }
     }
@@ -79,7 +80,7 @@ async fn change(config: &Config, set: &Set) -> anyhow::Result<Exit> {
             Ok((past::of(c, &of)?, past::configured(c)?))
         })
         .await?;
-    println!("{folder} is changed");
+    say!("{folder} is changed");
     if !set.mount.is_empty() {
         show_shares(config, &shared.0, &shared.1);
     }
@@ -91,9 +92,9 @@ fn show_shares(config: &Config, group: &Past, configured: &[Past]) {
     let (mounts, refused) = shares::granted(config, group, configured);
     for mount in mounts {
         let how = if mount.writable { "read, write" } else { "read" };
-        println!("    sees {} as {} ({how})", mount.host.display(), mount.guest.display());
+        say!("    sees {} as {} ({how})", mount.host.display(), mount.guest.display());
     }
-    refused.iter().for_each(|why| println!("    ! {why}"));
+    refused.iter().for_each(|why| say!("    ! {why}"));
 }
 
 async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
@@ -121,9 +122,9 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     if add.output.json {
         println!("{}", serde_json::to_string_pretty(&json!({"group": group, "chats": chats}))?);
     } else {
-        println!("{} is served; its folder is {}", group.folder, folder.display());
-        println!("{}", rules(&group, &config.assistant_name));
-        println!(
+        say!("{} is served; its folder is {}", group.folder, folder.display());
+        say!("{}", rules(&group, &config.assistant_name));
+        say!(
             "`nanoclaw groups set {}` changes that: --who, --keep-context, --egress",
             group.folder
         );
@@ -159,7 +160,7 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     if listed.is_empty() {
-        println!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
+        say!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
     }
     for (group, chats, past, limit) in listed {
         let mut words = vec![rules(&group, &config.assistant_name)];
@@ -168,15 +169,15 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         words.extend(wants.memory.map(|mib| format!("{mib} MiB")));
         words.extend(wants.cpus.map(|n| format!("{n} cpus")));
         words.extend(wants.once.then(|| "a container for each turn".to_owned()));
-        println!("{}  {}  ({})", group.folder, group.name, words.join("; "));
+        say!("{}  {}  ({})", group.folder, group.name, words.join("; "));
         for chat in chats {
-            println!("    {}  {}{}", chat.jid, chat.name, closed(&chat));
+            say!("    {}  {}{}", chat.jid, chat.name, closed(&chat));
         }
         if let Some(ms) = past.timeout() {
-            println!("    a turn may take {ms} ms");
+            say!("    a turn may take {ms} ms");
         }
         if let Some(limit) = limit {
-            println!("    may cost {} a day", dollars(limit));
+            say!("    may cost {} a day", dollars(limit));
         }
         show_shares(config, &past, &shared);
     }
@@ -226,12 +227,12 @@ fn chats(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     if all.is_empty() {
-        println!("no chats yet; one is known from its first message on");
+        say!("no chats yet; one is known from its first message on");
     }
     for chat in all {
         let group = chat.folder.as_ref().map_or("-", Folder::as_str);
         let day = chat.last_activity.get(..10).unwrap_or("          ");
-        println!("{day}  {:<12}  {}  {}{}", group, chat.jid, chat.name, closed(&chat));
+        say!("{day}  {:<12}  {}  {}{}", group, chat.jid, chat.name, closed(&chat));
     }
     Ok(Exit::Ok)
 }

@@ -10,6 +10,7 @@ pub mod exit;
 mod explain;
 mod groups;
 mod image;
+pub mod plain;
 mod start;
 mod status;
 mod tasks;

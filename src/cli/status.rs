@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::exit::Exit;
+use super::plain::say;
 use crate::config::Config;
 use crate::container::VM;
 use crate::daemon::Lock;
@@ -25,52 +26,53 @@ pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     for problem in facts["problems"].as_array().into_iter().flatten() {
-        println!("! {}", problem.as_str().unwrap_or_default());
+        say!("! {}", problem.as_str().unwrap_or_default());
     }
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "unknown: start the daemon once".into(),
         other => other.to_string(),
     };
-    println!("daemon      {}", facts["daemon"].as_str().unwrap_or("not running"));
-    println!("home        {}", text(&facts["home"]));
+    say!("daemon      {}", facts["daemon"].as_str().unwrap_or("not running"));
+    say!("home        {}", text(&facts["home"]));
     match &facts["isolation"] {
-        Value::Object(h) => println!(
+        Value::Object(h) => say!(
             "isolation   {} {} ({}), limits {}",
             text(&h["runtime"]),
             text(&h["version"]),
             text(&h["boundary"]),
             text(&h["limits"])
         ),
-        other => println!("isolation   {}", text(other)),
+        other => say!("isolation   {}", text(other)),
     }
     if let Some(egress) = facts["isolation"]["egress"].as_str() {
-        println!("egress      {egress}");
+        say!("egress      {egress}");
     }
     for passed in facts["stronger"].as_array().into_iter().flatten() {
-        println!("stronger    {} is not ready: {}", text(&passed["runtime"]), text(&passed["why"]));
+        say!("stronger    {} is not ready: {}", text(&passed["runtime"]), text(&passed["why"]));
     }
-    println!("model       {}", text(&facts["model"]));
+    say!("model       {}", text(&facts["model"]));
     #[cfg(feature = "whatsapp")]
     for (n, line) in whatsapp::lines(&facts["whatsapp"], config.timezone).iter().enumerate() {
-        println!("{:<11} {line}", if n == 0 { "whatsapp" } else { "" });
+        say!("{:<11} {line}", if n == 0 { "whatsapp" } else { "" });
     }
-    println!("groups      {}", facts["groups"]);
-    println!(
+    say!("groups      {}", facts["groups"]);
+    say!(
         "containers  {} of at most {}",
         facts["containers"].as_array().map_or(0, Vec::len),
         facts["max_containers"]
     );
     let messages = facts["messages"].as_object().into_iter().flatten();
     let messages: Vec<String> = messages.map(|(state, count)| format!("{count} {state}")).collect();
-    println!(
+    say!(
         "messages    {}",
         if messages.is_empty() { "none yet".into() } else { messages.join(", ") }
     );
-    println!("today       {}", dollars(facts["spent_today"].as_i64().unwrap_or(0)));
-    println!(
+    say!("today       {}", dollars(facts["spent_today"].as_i64().unwrap_or(0)));
+    say!(
         "outbox      {} waiting, {} given up",
-        facts["outbox"]["pending"], facts["outbox"]["failed"]
+        facts["outbox"]["pending"],
+        facts["outbox"]["failed"]
     );
     Ok(Exit::Ok)
 }

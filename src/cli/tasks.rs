@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::args::Output;
 use super::exit::Exit;
+use super::plain::say;
 use crate::config::Config;
 use crate::db::{self, Ledger, NewTask, Task, TaskStatus, now_ms};
 use crate::ids::Folder;
@@ -91,21 +92,21 @@ pub async fn run(config: &Config, command: &Tasks) -> anyhow::Result<Exit> {
         Tasks::Add(add) => add_task(config, add).await,
         Tasks::Pause(named) => {
             let task = change(config, named, |c, id, _| db::tasks::pause(c, id, None)).await?;
-            println!("{} is paused", task.id);
+            say!("{} is paused", task.id);
             Ok(Exit::Ok)
         }
         Tasks::Resume(named) => {
             let task =
                 change(config, named, |c, id, zone| db::tasks::resume(c, id, zone, now_ms()))
                     .await?;
-            println!("{} runs again: {}", task.id, next(config, &task));
+            say!("{} runs again: {}", task.id, next(config, &task));
             Ok(Exit::Ok)
         }
         Tasks::Cancel(named) => {
             let id =
                 change(config, named, |c, id, _| db::tasks::cancel(c, id).map(|_| id.to_owned()))
                     .await?;
-            println!("{id} is cancelled");
+            say!("{id} is cancelled");
             Ok(Exit::Ok)
         }
     }
@@ -162,7 +163,7 @@ async fn add_task(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         })
         .await?;
     nudge(config);
-    println!("{} is scheduled, next run {}", task.id, next(config, &task));
+    say!("{} is scheduled, next run {}", task.id, next(config, &task));
     Ok(Exit::Ok)
 }
 
@@ -194,10 +195,10 @@ fn list(config: &Config, group: Option<&str>, output: &Output) -> anyhow::Result
         return Ok(Exit::Ok);
     }
     if tasks.is_empty() {
-        println!("no tasks; ask your assistant for one, or see `nanoclaw tasks add --help`");
+        say!("no tasks; ask your assistant for one, or see `nanoclaw tasks add --help`");
     }
     for task in &tasks {
-        println!(
+        say!(
             "{}  {}  {} {}  {}",
             task.id,
             task.group_folder,
@@ -205,16 +206,16 @@ fn list(config: &Config, group: Option<&str>, output: &Output) -> anyhow::Result
             task.schedule_value,
             task.status.as_str()
         );
-        println!(
+        say!(
             "    {}",
             task.prompt.lines().next().unwrap_or_default().chars().take(90).collect::<String>()
         );
-        println!("    next {}", next(config, task));
+        say!("    next {}", next(config, task));
         if let Some(reason) = &task.reason {
-            println!("    paused: {reason}");
+            say!("    paused: {reason}");
         }
         if let Some(result) = &task.last_result {
-            println!("    last: {}", result.lines().next().unwrap_or_default());
+            say!("    last: {}", result.lines().next().unwrap_or_default());
         }
     }
     Ok(Exit::Ok)
@@ -235,7 +236,7 @@ fn runs(config: &Config, id: &str, limit: u32, output: &Output) -> anyhow::Resul
     }
     for run in &runs {
         let said = run.error.as_deref().or(run.result.as_deref()).unwrap_or("nothing to say");
-        println!(
+        say!(
             "{}  {}  {} ms  {}",
             run.run_at,
             run.status,

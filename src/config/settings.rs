@@ -104,6 +104,9 @@ settings! {
     NANOCLAW_KEEP_DAYS: Value("90"), "a whole number of days up to 36500; 0 for ever",
         "How long the bookkeeping of what ended is kept: prompts, calls of tools, containers, runs of tasks. What \
          people and the assistant said stays in any case, and so does what it cost.";
+    NANOCLAW_CHAT_TURNS: Value("60"), "a whole number from 0 to 100000",
+        "How many turns others than you may begin in one chat within half an hour, so that two assistants that answer \
+         each other end. What is written beyond it is shown with a later message, and the chat is told. 0: any number.";
     NANOCLAW_ALERT: Found("a desktop notification where there is one"), "a shell command on one line",
         "What to run when the link to WhatsApp has been down for 5 minutes. What is wrong is its last argument.";
     NANOCLAW_REACTIONS: Value("👀 ✅ ❌"), "three words with spaces between, each an emoji or `-` for none; or `off`",

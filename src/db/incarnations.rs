@@ -45,8 +45,10 @@ pub fn dead(c: &Connection, id: Incarnation, reason: &str) -> Result<()> {
 
 /// Those not known to be dead, oldest first.
 pub fn not_dead(c: &Connection) -> Result<Vec<OpenIncarnation>> {
-    let mut statement =
-        c.prepare("SELECT id, folder FROM incarnations WHERE state <> 'dead' ORDER BY id")?;
+    let mut statement = c.prepare(
+        "SELECT id, folder FROM incarnations INDEXED BY incarnations_open
+         WHERE state <> 'dead' ORDER BY id",
+    )?;
     let rows = statement
         .query_map([], |r| Ok(OpenIncarnation { id: Incarnation(r.get(0)?), folder: r.get(1)? }))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

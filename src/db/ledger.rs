@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::migrate::{self, Origin};
+use super::trace;
 
 /// Why the ledger did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,7 @@ impl Ledger {
         migrate::run_from(&connection, path, origin)?;
         // Not before: what cannot be upgraded is left as it is, this included.
         connection.execute_batch("PRAGMA journal_mode = WAL")?;
+        trace::begin(&connection);
         let (jobs, queue) = mpsc::channel();
         std::thread::Builder::new()
             .name("ledger".into())

@@ -239,6 +239,20 @@ pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
     Ok(rows == 1)
 }
 
+/// What others than the owner have set going in a chat since `since` (milliseconds):
+/// the number of turns, and whether a message there has this `reason`. Looks at the
+/// newest thousand messages.
+pub fn recent(c: &Connection, jid: &str, since: i64, reason: &str) -> Result<(u32, bool)> {
+    Ok(c.prepare_cached(
+        "SELECT count(DISTINCT turn) FILTER (WHERE trusted = 0 AND state <> 'context'),
+            count(*) FILTER (WHERE reason = ?3) > 0
+         FROM (SELECT turn, trusted, state, reason, stored_at FROM messages
+               WHERE chat_jid = ?1 ORDER BY seq DESC LIMIT 1000)
+         WHERE stored_at > ?2",
+    )?
+    .query_row(params![jid, since, reason], |r| Ok((r.get(0)?, r.get(1)?)))?)
+}
+
 /// The folders with messages that wait for a turn.
 pub fn waiting_folders(c: &Connection) -> Result<Vec<String>> {
     let mut statement = c.prepare_cached(

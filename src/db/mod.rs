@@ -26,6 +26,7 @@ pub mod sessions;
 pub mod settings;
 pub mod tasks;
 pub mod told;
+mod trace;
 pub mod turns;
 pub mod usage;
 

@@ -211,6 +211,12 @@ pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<OutboxRow>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// How many rows a turn has.
+pub fn count(c: &Connection, turn: TurnId) -> Result<i64> {
+    Ok(c.prepare_cached("SELECT count(*) FROM outbox WHERE turn = ?1")?
+        .query_row([turn.0], |r| r.get(0))?)
+}
+
 /// `(pending, failed, age of the oldest pending in milliseconds)`.
 pub fn health(c: &Connection) -> Result<(i64, i64, Option<i64>)> {
     Ok(c.query_row(

@@ -36,6 +36,12 @@ pub fn nth(c: &Connection, turn: TurnId, tool: &str, digest: &str) -> Result<i64
     )?)
 }
 
+/// How many calls a turn has made that are stored.
+pub fn count(c: &Connection, turn: TurnId) -> Result<i64> {
+    Ok(c.prepare_cached("SELECT count(*) FROM requests WHERE turn = ?1")?
+        .query_row([turn.0], |r| r.get(0))?)
+}
+
 /// The stored answer of an earlier attempt, which is marked as used by this one.
 ///
 /// The CLI folds turns into one run, so a call that was the first turn's may in the

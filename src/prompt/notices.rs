@@ -125,6 +125,21 @@ pub fn not_stored() -> String {
         .into()
 }
 
+/// For what an agent says without being asked, where it is too much.
+pub fn too_much() -> String {
+    "I have said a great deal here without being asked. What more comes of this is left out; \
+     write again if you miss something."
+        .into()
+}
+
+/// For a chat where others ask so often that it may be two programs that talk.
+pub fn too_often(turns: u32, minutes: i64) -> String {
+    format!(
+        "I was asked {turns} times here within {minutes} minutes, so I listen without answering until it is calmer. \
+         What is written meanwhile I will see; my owner may write at any time."
+    )
+}
+
 /// A duration as one says it: `20 seconds`, `3 minutes`, `2 hours`, `3 days`.
 pub fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();

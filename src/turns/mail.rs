@@ -11,6 +11,7 @@ use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::HostMailbox;
 use crate::ipc::record::{GuestRecord, HostRecord, MAX_RECORD, Session};
 use crate::prompt::chat_text::chat_text;
+use crate::prompt::notices;
 use crate::requests;
 
 impl Actor {
@@ -89,15 +90,14 @@ impl Actor {
                 .is_some(),
             GuestRecord::Text { uuid, text } => {
                 let said = self
-                    .record(number, move |c, _, id| match db::turns::latest_of(c, id)? {
-                        Some(turn) => match chat_text(&text) {
-                            Some(text) => {
-                                let jid = db::turns::jid(c, turn)?;
-                                rows::say(c, Some(turn), &format!("text:{uuid}"), &jid, &text)
-                            }
-                            None => Ok(()),
-                        },
-                        None => Ok(()),
+                    .record(number, move |c, _, id| {
+                        let Some(turn) = db::turns::latest_of(c, id)? else { return Ok(()) };
+                        let Some(text) = chat_text(&text) else { return Ok(()) };
+                        let jid = db::turns::jid(c, turn)?;
+                        if db::outbox::count(c, turn)? < requests::MOST {
+                            return rows::say(c, Some(turn), &format!("text:{uuid}"), &jid, &text);
+                        }
+                        rows::say(c, Some(turn), "notice:flood", &jid, &notices::too_much())
                     })
                     .await;
                 self.host.outbox.wake();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub mod api;
+pub mod forge;
 mod special;
 
 /// The program under test.
