@@ -265,8 +265,8 @@ mod tests {
         let open = Rules { requires_trigger: false, ..FAMILY };
         let ann = from_ann("@Andy hi");
         let bob = Incoming { senders: addresses(&["bob"]), ..ann };
-        let denied = Route::Context(Some(Reason::MayNotTrigger));
-        assert_eq!(route(&FAMILY, &ann, &trigger, &ANDY), denied);
+        let context = Route::Context(Some(Reason::MayNotTrigger));
+        assert_eq!(route(&FAMILY, &ann, &trigger, &ANDY), context);
         assert_eq!(route(&open, &ann, &trigger, &ANDY), Route::Queue);
         for rules in [FAMILY, open, MAIN] {
             assert_eq!(route(&rules, &ann, &drop, &ANDY), Route::Drop(Reason::NotAllowed));
