@@ -19,7 +19,11 @@ async fn another_make_of_client_and_the_assistant_understand_each_other() {
     let answer = peer.text("Andy: echo: hello from the other make").await;
     // A quote of what the assistant said reaches the agent with its text.
     peer.say(&assistant, "what did you mean?", answer["id"].as_str()).await;
-    peer.text("Andy: echo: what did you mean?").await;
+    let asks = "what did you mean?";
+    let like = |line: &serde_json::Value| {
+        line["from_me"] == false && line["text"].as_str().is_some_and(|text| text.contains(asks))
+    };
+    peer.find("the answer to the quote", like).await;
     let quoted =
         "SELECT reply_to_message_content FROM messages WHERE content = 'what did you mean?'";
     rig.wait_ledger(quoted, "Andy: echo: hello from the other make").await;
