@@ -223,7 +223,7 @@ impl History {
 
     /// In every other round a task is planned; it is due then or later.
     fn plan_task(&mut self, round: usize) {
-        let Some(tasks) = self.tasks.as_mut().filter(|_| round % 2 == 0) else { return };
+        let Some(tasks) = self.tasks.as_mut().filter(|_| round.is_multiple_of(2)) else { return };
         let at = chrono::Utc::now() + chrono::TimeDelta::seconds(3);
         let at = at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
         let word = format!("task{round}");

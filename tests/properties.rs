@@ -114,11 +114,12 @@ proptest! {
     #[test]
     fn a_record_by_hand_is_a_known_call_or_refused(bytes in near(LEGACY)) {
         let _ = LegacyRecord::message(&bytes);
-        if let Ok(LegacyRecord::Task(task)) = LegacyRecord::task(&bytes) {
-            if let Some((tool, arguments)) = task.call() {
-                prop_assert!(["schedule_task", "pause_task", "resume_task", "cancel_task", "update_task", "register_group"].contains(&tool));
-                prop_assert!(arguments.as_object().unwrap().values().all(|v| !v.is_null()));
-            }
+        if let Ok(LegacyRecord::Task(task)) = LegacyRecord::task(&bytes)
+            && let Some((tool, arguments)) = task.call()
+        {
+            let known = ["schedule_task", "pause_task", "resume_task", "cancel_task", "update_task", "register_group"];
+            prop_assert!(known.contains(&tool));
+            prop_assert!(arguments.as_object().unwrap().values().all(|v| !v.is_null()));
         }
     }
 
