@@ -379,11 +379,6 @@ impl Life {
     }
 }
 
-/// The owner has removed the link.
-fn removed() -> Happened {
-    Happened::NotLinked("you removed the link".into())
-}
-
 /// The library has given up; what had happened last says why.
 fn ended(last: Option<Happened>) -> Ended {
     match last {
