@@ -9,7 +9,6 @@ use super::rooms::Closed;
 use crate::ids::Folder;
 
 mod meant;
-
 pub use meant::{meant, pick};
 
 /// A group: a folder with an agent of its own.

@@ -17,7 +17,7 @@ use whatsapp_rust::wacore::types::presence::ReceiptType;
 use super::client::{self, Running};
 use super::contacts;
 use super::hook::Hook;
-use super::link::{self, Happened, Link, State, Wish};
+use super::link::{self, Happened, Link, State, Wish, removed};
 use super::rooms;
 use super::send::WhatsApp;
 use super::store;
