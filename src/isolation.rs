@@ -144,9 +144,9 @@ pub fn build(config: &Config, choice: RuntimeChoice) -> Option<Arc<dyn Runtime>>
     }
 }
 
-/// The `microvm` runtime as the settings want it.
+/// VMs as the settings want them.
 #[cfg(target_os = "linux")]
-pub fn microvm(config: &Config) -> Option<Microvm> {
+fn microvm(config: &Config) -> Option<Microvm> {
     let place = microvm::Place {
         program: std::env::current_exe().ok()?.with_file_name(GUEST_PROGRAM),
         cache: config.data().join("microvm"),
@@ -184,14 +184,14 @@ fn depends_on(config: &Config) -> String {
             .filter(there)
             .collect();
     format!(
-        "{} {} {} {} {} {} kvm:{} {}",
+        "{} {} {} {} {} kvm:{}{} {}",
         env!("CARGO_PKG_VERSION"),
         boot.trim(),
         rustix::process::geteuid().as_raw(),
         name(config.runtime),
         config.image,
-        if config.emulate { "emulate" } else { "" },
         Path::new("/dev/kvm").exists(),
+        if config.emulate { " emulated" } else { "" },
         programs.join(",")
     )
 }

@@ -10,7 +10,7 @@ mod suite;
 
 use sandbox::Kind;
 
-/// Each attempt against each runtime that shares this machine's kernel.
+/// Each attempt against each runtime that there is for this machine.
 macro_rules! escapes {
     ($($runtime:ident $kind:expr),* ; $tests:tt) => {
         $(escapes!(@one $runtime $kind; $tests);)*
@@ -29,7 +29,7 @@ macro_rules! escapes {
 }
 
 escapes! {
-    bwrap Kind::Bwrap, podman Kind::Podman, docker Kind::Docker;
+    bwrap Kind::Bwrap, microvm Kind::Microvm, podman Kind::Podman, docker Kind::Docker;
     [
         files_of_other_groups_and_of_the_host_are_not_there,
         nothing_but_its_own_directories_can_be_written,

@@ -51,3 +51,31 @@ conformance! {
         a_guest_without_its_client_is_found_and_ended,
     ]
 }
+
+/// VMs are slow without the processor's help, so each question costs one or two.
+/// Their turns are in `tests/microvm.rs`.
+mod microvm {
+    use super::*;
+
+    macro_rules! asked {
+        ($($test:ident),* $(,)?) => {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    suite::$test(Kind::Microvm).await;
+                }
+            )*
+        };
+    }
+
+    asked! {
+        the_probe_says_what_there_is,
+        the_guest_has_the_given_environment_and_nothing_of_the_daemons,
+        ten_megabytes_of_log_pass,
+        two_run_at_once_and_are_listed,
+        a_group_sees_its_own_and_can_write_nothing_else,
+        what_cannot_be_started_is_told,
+        stop_ends_what_ignores_it_and_nothing_of_another_installation,
+        a_guest_without_its_client_is_found_and_ended,
+    }
+}

@@ -23,10 +23,10 @@ use tokio::sync::OnceCell;
 
 use super::bwrap::launch::{self, need};
 use super::bwrap::view::{self, User, failed, io_error};
-use super::bwrap::{Bwrap, blocking, end, incarnation, label, label_prefix, prepare_scratch, scan};
+use super::bwrap::{blocking, end, incarnation, label, label_prefix, prepare_scratch, scan};
 use super::limits::Limiter;
 use super::probe::{Question, ask};
-use super::{Boxed, ENFORCED, Health, Process, Running, Runtime, RuntimeError, Spec, VM};
+use super::{Boxed, ENFORCED, Health, Process, Running, Runtime, RuntimeError, Spec, VM, user};
 use crate::ids::Incarnation;
 use kernel::Kernel;
 use sandbox::{Accelerator, Files};
@@ -84,9 +84,9 @@ impl Microvm {
         Microvm { place, accelerator, prepared: OnceCell::new() }
     }
 
-    /// The uid and gid of its guests, as under [`Bwrap`].
+    /// The uid and gid of its guests, as of every runtime.
     pub fn user(&self) -> Result<(u32, u32), RuntimeError> {
-        Bwrap::new(None).user()
+        user::guest(None)
     }
 
     /// How long a VM may take to do what takes the `bwrap` runtime no time.
@@ -145,6 +145,12 @@ impl Runtime for Microvm {
 
     fn identity(&self) -> Boxed<'_, Result<String, RuntimeError>> {
         Box::pin(async {
+            if self.accelerator == Accelerator::Kvm && !Path::new("/dev/kvm").exists() {
+                return Err(RuntimeError::Unusable {
+                    runtime: "microvm".to_owned(),
+                    reason: "this machine has no KVM: /dev/kvm is missing".to_owned(),
+                });
+            }
             let prepared = self.prepared().await?;
             Ok(format!("{:?} {}", self.accelerator, prepared.initramfs.display()))
         })
@@ -248,23 +254,20 @@ fn tools(place: &Place) -> Result<Tools, RuntimeError> {
 /// See [`Runtime::probe`].
 async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
     let version = version(runtime.prepared().await?).await?;
-    let emulated = runtime.accelerator == Accelerator::Software;
-    let place = std::env::temp_dir();
-    let asked = ask(Question {
+    let question = Question {
         runtime,
         user: runtime.user()?,
-        place: &place,
-        // It could have namespaces of its own; it has none.
-        machine: false,
+        place: &std::env::temp_dir(),
+        machine: true,
         deadline: runtime.patience(),
-        explain: |said| {
-            if said.is_empty() { "it failed without a word".to_owned() } else { said.to_owned() }
-        },
-    });
-    asked.await.map_err(|e| match e {
-        RuntimeError::Unusable { runtime, reason } if !emulated && reason.contains("did not end") => {
-            let hint = "the KVM of this machine is no use; NANOCLAW_MICROVM=emulate works without it, slowly";
-            RuntimeError::Unusable { runtime, reason: format!("{reason}: {hint}") }
+        explain: |said| format!("the VM said: {said}"),
+    };
+    ask(question).await.map_err(|error| match error {
+        RuntimeError::Unusable { runtime: name, reason }
+            if runtime.accelerator == Accelerator::Kvm =>
+        {
+            let hint = "where KVM is no use NANOCLAW_MICROVM=emulate works, slowly";
+            RuntimeError::Unusable { runtime: name, reason: format!("{reason}; {hint}") }
         }
         other => other,
     })?;
@@ -272,6 +275,8 @@ async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
         runtime: runtime.name().to_owned(),
         version,
         boundary: VM.to_owned(),
+        // Its memory and processors are all that there is; the first process of the VM
+        // does not start a guest without the limit of processes.
         limits: "full".to_owned(),
         egress: ENFORCED.to_owned(),
         warning: None,

@@ -205,7 +205,8 @@ fn build(boot: &Boot) -> anyhow::Result<UnixListener> {
     };
     mount_bind("/share/root", ROOT)?;
     let hidden = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", at("proc"), "proc", hidden, None)?;
+    // The kernel's threads and we are nothing to the guest.
+    mount("proc", at("proc"), "proc", hidden, Some(c"hidepid=2"))?;
     memory(at("tmp"), "1777", boot.tmp)?;
     memory(at("home/node"), "1777", boot.tmp)?;
     for name in &boot.home {

@@ -310,7 +310,12 @@ pub async fn there_are_no_privileges_to_be_had(kind: Kind) {
         try suid-bit sh 'cp /usr/bin/id /tmp/id && chmod 4755 /tmp/id && /tmp/id | grep euid=0'
         ",
     );
-    if cfg!(target_arch = "x86_64") {
+    if kind == Kind::Microvm {
+        // Keys and the calls of the filter are those of a kernel of its own.
+        let others =
+            |line: &&str| !line.contains("try control-filter ") && !line.contains("try keys ");
+        script = script.lines().filter(others).map(|line| format!("{line}\n")).collect();
+    } else if cfg!(target_arch = "x86_64") {
         for (name, call) in [
             ("keyctl", "250, 0, -3, 1"),
             ("add_key", "248, 0, 0, 0, 0, -3"),

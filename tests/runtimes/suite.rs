@@ -29,7 +29,7 @@ pub async fn the_probe_says_what_there_is(kind: Kind) {
     let health = w.runtime.probe().await.unwrap();
     println!("{kind:?} after {:?}: {health:?}", start.elapsed());
     assert_eq!(health.runtime, w.runtime.name());
-    let boundary = if matches!(kind, Kind::Apple(_)) { "vm" } else { "namespaces" };
+    let boundary = if matches!(kind, Kind::Apple(_) | Kind::Microvm) { "vm" } else { "namespaces" };
     assert_eq!(health.boundary, boundary);
     assert!(health.limits == "full" || health.limits.starts_with("partial: "));
     assert!(health.egress.starts_with("enforced"));
@@ -191,7 +191,7 @@ pub async fn hostile_paths_are_mounted_or_refused_by_name(kind: Kind) {
                 println!("{e}");
                 assert!(e.to_string().contains(&host.display().to_string()), "{e}");
                 let may = match kind {
-                    Kind::Bwrap => "",
+                    Kind::Bwrap | Kind::Microvm => "",
                     Kind::Apple(_) => ",=\n",
                     _ => "\n",
                 };

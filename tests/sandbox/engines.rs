@@ -41,7 +41,7 @@ pub fn program(kind: Kind) -> Result<(Dialect, PathBuf), String> {
     let lock = File::create(place().join("lock")).unwrap();
     lock.lock().unwrap();
     let program = match kind {
-        Kind::Bwrap => Err("bubblewrap is no engine".to_owned()),
+        Kind::Bwrap | Kind::Microvm => Err("it is no engine".to_owned()),
         Kind::Podman => podman(),
         Kind::Docker => docker(),
         Kind::Apple(version) => Ok((Dialect::Apple, apple(version, ""))),

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod engines;
+pub mod vms;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -38,6 +39,8 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Bwrap,
+    /// By software alone.
+    Microvm,
     Podman,
     Docker,
     /// The stand-in of `tests/apple` for that version of Apple's tool.
@@ -59,6 +62,10 @@ pub async fn world_of(kind: Kind, install: &str) -> Option<World> {
     };
     let runtime: Box<dyn Runtime> = match kind {
         Kind::Bwrap => Box::new(Bwrap::new(None)),
+        Kind::Microvm => match vms::microvm().await {
+            Ok(microvm) => Box::new(microvm),
+            Err(why) => return skip(why),
+        },
         _ => match engines::engine(kind) {
             Ok(engine) => Box::new(engine),
             Err(why) => return skip(why),
@@ -150,7 +157,7 @@ impl World {
     pub async fn run(&self, spec: &Spec) -> Outcome {
         let mut running = self.start(spec).await;
         let stdin = running.child.stdin.take();
-        let outcome = tokio::time::timeout(Duration::from_secs(60), finish(&mut running)).await;
+        let outcome = tokio::time::timeout(Duration::from_secs(120), finish(&mut running)).await;
         drop(stdin);
         self.stop(spec.incarnation).await;
         outcome.expect("the guest ended in time")
@@ -178,7 +185,8 @@ pub async fn finish(running: &mut Running) -> Outcome {
 
 /// Waits until a guest has made a file.
 pub async fn appears(path: &Path) {
-    for _ in 0..500 {
+    // A VM takes its time.
+    for _ in 0..3000 {
         if path.exists() {
             return;
         }
