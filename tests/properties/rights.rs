@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use nanoclaw::db::{self, Claim, Group, Incoming, Ledger, MessageState, NewGroup};
+use nanoclaw::db::{self, Claim, Group, Incoming, Ledger, MessageState, NewGroup, Speakers};
 use nanoclaw::ids::{Folder, Incarnation, TurnId};
 use nanoclaw::requests::{Origin, handle};
 use nanoclaw::router::{self, Assistant, Route, Rules, SenderAllowlist};
@@ -83,13 +83,9 @@ impl World {
         drop(Ledger::open(&path).unwrap());
         let c = Ledger::look(&path).unwrap().unwrap();
         let group = |folder: &str, is_main| Group {
-            folder: Folder::parse(folder).unwrap(),
-            name: folder.into(),
             is_main,
-            trigger: String::new(),
             requires_trigger: false,
-            egress: "web".into(),
-            model: None,
+            ..Group::new(Folder::parse(folder).unwrap(), folder.into())
         };
         let (main, other) = (group("main", true), group("other", false));
         for (group, jid) in [(&main, "t:main"), (&other, "t:other")] {
@@ -210,11 +206,13 @@ proptest! {
 
     #[test]
     fn nobody_but_the_owner_is_trusted_whatever_they_write(
-        sender in ".{0,12}", content in ".{0,30}", is_main: bool, requires_trigger: bool, own_number: bool,
+        sender in ".{0,12}", content in ".{0,30}", is_known: bool, is_main: bool, requires_trigger: bool, own_number: bool,
     ) {
-        let rules = Rules { jid: "t:1", is_main, requires_trigger, trigger: None };
-        let message = router::Incoming { sender: &sender, from_me: false, local: false, is_bot: false, content: &content,
-            is_empty: content.trim().is_empty() };
+        let (jids, senders) = (["t:1".to_owned()], [sender]);
+        let speakers = Speakers::Everybody;
+        let rules = Rules { jids: &jids, is_main, requires_trigger, trigger: None, speakers, keeps_context: true };
+        let message = router::Incoming { senders: &senders, from_me: false, local: false, is_owner: false, is_known,
+            is_bot: false, calls: false, content: &content, is_empty: content.trim().is_empty() };
         let assistant = Assistant { name: "Andy", own_number };
         prop_assert!(!router::trusted(&message, &assistant));
         // What another program marks as an assistant's own never wakes ours.
