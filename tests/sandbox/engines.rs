@@ -29,11 +29,14 @@ pub fn engine(kind: Kind) -> Result<Engine, String> {
     Ok(Engine::new(dialect, IMAGE, &place(), None).at(&program))
 }
 
+/// An engine that was tried: what it speaks and where its things are, or why not.
+type Tried = (Kind, Result<(Dialect, PathBuf), String>);
+
 /// The directory with the program of an engine, to be put before `PATH`, and its
 /// program.
 pub fn program(kind: Kind) -> Result<(Dialect, PathBuf), String> {
     // One after the other, also among test programs that run at once.
-    static ONE: Mutex<Vec<(Kind, Result<(Dialect, PathBuf), String>)>> = Mutex::new(Vec::new());
+    static ONE: Mutex<Vec<Tried>> = Mutex::new(Vec::new());
     let mut known = ONE.lock().unwrap();
     if let Some((_, program)) = known.iter().find(|(k, _)| *k == kind) {
         return program.clone();

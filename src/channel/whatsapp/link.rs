@@ -195,7 +195,7 @@ impl Link {
     /// Whether the connection is to be made without being asked: at the start of the
     /// daemon, for which somebody asked.
     pub fn may_connect(&self, now: i64) -> bool {
-        self.is_linked() && !self.until.is_some_and(|until| until > now)
+        self.is_linked() && self.until.is_none_or(|until| until <= now)
     }
 
     /// Whether a link that there is, or was, carries nothing.

@@ -255,7 +255,6 @@ impl WhatsApp {
             from_me: Some(mark.from_me),
             id: Some(mark.id.clone()),
             participant: mark.is_group.then(|| mark.sender.clone()),
-            ..Default::default()
         };
         client.send_reaction(to, key, emoji).await.map_err(|e| refused(&client, &e))?;
         Ok(())
@@ -275,7 +274,7 @@ impl WhatsApp {
                 .mark_as_read(&chat, sender.as_ref(), &ids)
                 .await
                 .map_err(|_| SendError::Offline)?;
-            rest.retain(|m| !same(&m));
+            rest.retain(|m| !same(m));
         }
         Ok(())
     }

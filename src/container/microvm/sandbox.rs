@@ -113,7 +113,7 @@ pub fn options(
     for name in ["/run", "/run/nanoclaw"] {
         w.all(["--perms", "0755", "--dir"]).add(format!("{ROOT}{name}"));
     }
-    w.all(&below(&view::options(spec, user)?.bytes()));
+    w.all(below(&view::options(spec, user)?.bytes()));
     w.all(["--remount-ro", "/"]);
     Ok(w.0.iter().flat_map(|w| w.as_encoded_bytes().iter().copied().chain([0])).collect())
 }
