@@ -6,7 +6,7 @@
 //! it mounts directories and never looks into them.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -56,6 +56,41 @@ pub struct Boot {
     pub pids: u32,
     /// Names beneath `/home/node` that are mounts.
     pub home: Vec<PathBuf>,
+    /// Files that the host's end of the share can have open.
+    pub files: u64,
+}
+
+/// The host keeps each file open that this kernel remembers, whether or not anybody
+/// here uses it. A look at a whole system would use up what it can have open, so the
+/// kernel is told to forget in time.
+struct Memory {
+    count: File,
+    forget: File,
+    most: u64,
+}
+
+impl Memory {
+    fn open(most: u64) -> io::Result<Memory> {
+        let forget = File::options().write(true).open("/proc/sys/vm/drop_caches")?;
+        Ok(Memory { count: File::open("/proc/sys/fs/inode-nr")?, forget, most: most / 2 })
+    }
+
+    /// How often to look: as often as a fast program may have seen half of them.
+    fn pause(&self) -> Duration {
+        Duration::from_millis((self.most / 100).clamp(50, 2000))
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        let mut text = String::new();
+        self.count.rewind()?;
+        self.count.read_to_string(&mut text)?;
+        let known = text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+        if known.is_some_and(|known| known > self.most) {
+            // Names and what they name; not their contents.
+            self.forget.write_all(b"2")?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether this process is the first of its system, with the host's share to mount:
@@ -82,6 +117,7 @@ async fn live() -> anyhow::Result<()> {
     let boot: Boot = serde_json::from_slice(&boot)?;
     let proxy = build(&boot).context("the guest's root")?;
     lock_down(&boot).context("the guest's limits")?;
+    let mut memory = Memory::open(boot.files).context("the kernel's memory of files")?;
     enter().context("entering the guest's root")?;
 
     let (out, mut come) = attach(port.try_clone()?, port);
@@ -103,6 +139,7 @@ async fn live() -> anyhow::Result<()> {
     let mut said = tokio::spawn(sending.all(stderr.context("standard error")?));
     let (mut next, mut ended) = (STREAMS, None);
     let mut reap = tokio::time::interval(Duration::from_secs(10));
+    let mut look = tokio::time::interval(memory.pause());
     loop {
         tokio::select! {
             frame = come.recv() => match frame {
@@ -127,6 +164,8 @@ async fn live() -> anyhow::Result<()> {
                 return wait_for_the_end(&mut come).await;
             }
             _ = reap.tick() => processes::reap_orphans(),
+            // If it fails the host refuses more files, which is no reason to end.
+            _ = look.tick() => { let _ = memory.look(); }
         }
     }
 }

@@ -72,7 +72,14 @@ pub fn boot(spec: &Spec, user: User) -> Boot {
         tmp: spec.limits.tmp,
         pids: spec.limits.pids,
         home: spec.mounts.iter().filter_map(|m| home(&m.guest)).collect(),
+        files: open_files(),
     }
+}
+
+/// How many files the file server may have open.
+fn open_files() -> u64 {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    most.unwrap_or(1 << 20).min(1 << 20)
 }
 
 /// Bubblewrap's options for the sandbox, as its `--args` reads them.
@@ -230,8 +237,7 @@ fn device_group() -> u32 {
 
 /// Each file that the guest has looked at stays open in it.
 fn file_server(w: &mut Words, tools: &Tools) {
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let files = format!("--rlimit-nofile={}", most.unwrap_or(1 << 20).min(1 << 20));
+    let files = format!("--rlimit-nofile={}", open_files());
     w.add(&tools.virtiofsd).add(format!("--socket-path={FILES}")).add(files);
     if tools.rust_virtiofsd {
         w.all(["--shared-dir=/vm/share", "--sandbox=chroot", "--announce-submounts"]);
