@@ -122,20 +122,25 @@ needs_bubblewrap() {
   esac
 }
 
+# Unpacks the newest kernel for VMs into $scratch/new.
+fetch_kernel() {
+  local package
+  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: *//p' | head -n 1)
+  # It is downloaded as its own user, which must be able to write there.
+  (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "${package:?}" >&2 && dpkg-deb -x ./*.deb new)
+}
+
 # What VMs need: QEMU, and a kernel that is unpacked and not installed. For the tests;
 # docs/microvm.md says how an owner gets them.
 vm_tools() {
   [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
   have qemu-system-x86_64 || apt_install qemu-system-x86 || return 0
   [ ! -d "$cache/kernel/boot" ] || return 0
-  local package
-  apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 || as_root apt-get update -qq >&2 || true
-  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: *//p' | head -n 1)
-  say "fetching the kernel for VMs with apt-get: $package"
+  say "fetching a kernel for VMs with apt-get"
   mkdir -p "$cache"
   scratch=$(mktemp -d "$cache/kernel.XXXXXX")
-  # It is downloaded as its own user, which must be able to write there.
-  if (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 && dpkg-deb -x ./*.deb new); then
+  # The lists of packages may be missing, or older than what the mirror has.
+  if fetch_kernel || { as_root apt-get update -qq >&2 && fetch_kernel; }; then
     mv "$scratch/new" "$cache/kernel"
   else
     [ -z "${CI-}" ] || return 1

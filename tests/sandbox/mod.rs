@@ -157,7 +157,7 @@ impl World {
     pub async fn run(&self, spec: &Spec) -> Outcome {
         let mut running = self.start(spec).await;
         let stdin = running.child.stdin.take();
-        let outcome = tokio::time::timeout(Duration::from_secs(120), finish(&mut running)).await;
+        let outcome = tokio::time::timeout(Duration::from_secs(400), finish(&mut running)).await;
         drop(stdin);
         self.stop(spec.incarnation).await;
         outcome.expect("the guest ended in time")
