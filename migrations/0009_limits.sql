@@ -22,6 +22,7 @@ ALTER TABLE groups ADD COLUMN budget INTEGER;                   -- as usage.cost
 
 -- What was said once and is not to be said again.
 CREATE TABLE told (key TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX told_at ON told(at);
 
 -- Runs that failed one after the other.
 ALTER TABLE scheduled_tasks ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;

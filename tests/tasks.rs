@@ -29,8 +29,9 @@ fn add(home: &Home, arguments: &[&str]) -> String {
     out.split(' ').next().unwrap().to_owned()
 }
 
+/// So many seconds from now, and two more for a machine that is busy.
 fn soon(seconds: i64) -> String {
-    let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
+    let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds + 2);
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
