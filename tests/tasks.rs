@@ -274,7 +274,8 @@ fn main_registers_a_group_from_its_chat_and_no_one_else_does() {
     terminal.answer("terminal:main", "chess exists already");
     let change = json!({"jid": "chess", "requiresTrigger": true, "web": false});
     terminal.message("terminal:main", "d", &format!("tool:register_group {change}"));
-    terminal.answer("terminal:main", "changed");
+    terminal
+        .wait("the end of d", |h| h.lines.iter().any(|l| l["type"] == "status" && l["id"] == "d"));
     let listed: Vec<Value> =
         serde_json::from_str(&home.run(&["groups", "list", "--json"]).1).unwrap();
     let chess = listed.iter().find(|g| g["group"]["folder"] == "chess").unwrap();
