@@ -260,7 +260,7 @@ async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
         place: &std::env::temp_dir(),
         machine: true,
         deadline: runtime.patience(),
-        explain: |said| format!("the VM said: {said}"),
+        explain: |said| format!("the VM said: {}", said.trim().replace('\n', "; ")),
     };
     ask(question).await.map_err(|error| match error {
         RuntimeError::Unusable { runtime: name, reason }
