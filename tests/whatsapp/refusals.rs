@@ -46,7 +46,7 @@ async fn a_chat_that_may_not_be_written_to_fails_at_once_and_says_so() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_restricted_account_sends_nothing_for_a_while_and_status_leads_with_it() {
-    let rig = Rig::linked_with(quiet).await;
+    let mut rig = Rig::linked_with(quiet).await;
     rig.owner.fault(When::Message, What::Fail(463));
     rig.owner.send(&rig.owner.jid(), "hello").await;
     rig.wait_ledger("SELECT state || ' ' || attempts FROM outbox", "pending 1").await;
@@ -54,6 +54,10 @@ async fn a_restricted_account_sends_nothing_for_a_while_and_status_leads_with_it
     assert!(status["whatsapp"]["restricted_until"].is_i64());
     let first = status["problems"][0].as_str().unwrap();
     assert!(first.contains("463"), "{first}");
+    // A restart does not end it: the server would take the next one.
+    rig.stop().await;
+    rig.start().await;
+    rig.wait_ledger("SELECT state || ' ' || (attempts > 3) FROM outbox", "pending 1").await;
 }
 
 #[tokio::test(flavor = "current_thread")]

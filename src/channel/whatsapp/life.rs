@@ -83,6 +83,7 @@ impl Life {
         let mut first = true;
         loop {
             let link = self.look().await;
+            self.whatsapp.restrict(link.restricted.unwrap_or(0));
             self.state.send_replace(link.clone());
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
