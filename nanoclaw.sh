@@ -312,9 +312,9 @@ build_guest() {
   # Not moved about in memory: that would be a fifth of its size.
   local flags="-C target-feature=+crt-static -C relocation-model=static" linker=''
   [ "$(uname -s)" = Linux ] || linker="-C linker=rust-lld"
-  if (cd "$root" && RUSTFLAGS="$flags $linker" cargo build --quiet --locked --profile guest --no-default-features \
+  if (cd "$root" && RUSTFLAGS="$flags $linker" cargo build --quiet --locked --release --no-default-features \
     --features guest --bin nanoclaw --target "$platform" --target-dir "$target") >&2 </dev/null; then
-    cp -f "$target/$platform/guest/nanoclaw" "$guest.new"
+    cp -f "$target/$platform/release/nanoclaw" "$guest.new"
     mv -f "$guest.new" "$guest"
   else
     [ -z "${CI-}" ] || return 1
@@ -444,7 +444,9 @@ run_tests() {
   run 'conformance with 1.x' bash tests/conformance.sh
   run 'guest build' build_guest
   run 'tools for VMs' vm_tools
-  run 'tests' cargo test --locked --features test-server
+  # Most tests wait most of their time.
+  run 'tests' env RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) * 2))}" \
+    cargo test --locked --features test-server
   run 'release build' build
   run 'the real WhatsApp alone' real_whatsapp
   run 'newcomer' newcomer
