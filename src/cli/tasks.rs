@@ -185,10 +185,10 @@ fn next(config: &Config, task: &Task) -> String {
 }
 
 fn list(config: &Config, group: Option<&str>, output: &Output) -> anyhow::Result<Exit> {
-    let tasks = match (Ledger::look(&config.ledger())?, group) {
-        (None, _) => Vec::new(),
-        (Some(c), None) => db::tasks::all(&c)?,
-        (Some(c), Some(folder)) => db::tasks::of_group(&c, &Folder::parse(folder)?)?,
+    let group = group.map(Folder::parse).transpose()?;
+    let tasks = match Ledger::look(&config.ledger())? {
+        None => Vec::new(),
+        Some(c) => db::tasks::list(&c, group.as_ref())?,
     };
     if output.json {
         println!("{}", serde_json::to_string_pretty(&tasks)?);

@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::Sql;
 
 /// Only turns of the latest are looked at; what is older nobody scrolls back to.
 const TURNS: i64 = 200;
@@ -73,16 +74,18 @@ pub fn due(c: &Connection, emoji: Option<&Emoji>) -> Result<Vec<Mark>> {
 
 /// Notes that a message is shown as read.
 pub fn read(c: &Connection, mark: &Mark) -> Result<()> {
-    c.prepare_cached("UPDATE messages SET seen = 1 WHERE chat_jid = ?1 AND id = ?2 AND seen = 0")?
-        .execute(params![mark.jid, mark.id])?;
-    Ok(())
+    c.run(
+        "UPDATE messages SET seen = 1 WHERE chat_jid = ?1 AND id = ?2 AND seen = 0",
+        params![mark.jid, mark.id],
+    )
 }
 
 /// Notes the emoji that a message shows.
 pub fn reacted(c: &Connection, mark: &Mark, emoji: &str) -> Result<()> {
-    c.prepare_cached("UPDATE messages SET reaction = ?3 WHERE chat_jid = ?1 AND id = ?2")?
-        .execute(params![mark.jid, mark.id, emoji])?;
-    Ok(())
+    c.run(
+        "UPDATE messages SET reaction = ?3 WHERE chat_jid = ?1 AND id = ?2",
+        params![mark.jid, mark.id, emoji],
+    )
 }
 
 #[cfg(test)]

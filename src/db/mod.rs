@@ -24,6 +24,7 @@ pub mod retention;
 pub mod rooms;
 pub mod sessions;
 pub mod settings;
+mod sql;
 pub mod tasks;
 pub mod told;
 mod trace;

@@ -99,11 +99,8 @@ pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
 
 /// `list_tasks`: main sees all, others their own.
 pub fn list(c: &Connection, asker: &Asker<'_>) -> Outcome {
-    let tasks = if asker.group.is_main {
-        db::tasks::all(c)?
-    } else {
-        db::tasks::of_group(c, &asker.group.folder)?
-    };
+    let own = Some(&asker.group.folder).filter(|_| !asker.group.is_main);
+    let tasks = db::tasks::list(c, own)?;
     let listed: Vec<Value> = tasks.iter().map(|task| shown(task, asker)).collect();
     Ok(Ok(json!({"tasks": listed})))
 }
