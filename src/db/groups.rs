@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::ledger::{LedgerError, Result};
+use super::ledger::{LedgerError, Result, refuse};
 use super::people;
 use super::rooms::Closed;
 use super::sql::{FromRow, Sql, row};
@@ -222,11 +222,6 @@ pub fn timer(c: &Connection, jid: &str) -> Result<Option<u32>> {
 pub fn set_timer(c: &Connection, jid: &str, seconds: u32) -> Result<()> {
     let jid = people::canonical(c, jid)?;
     c.run("UPDATE chats SET timer = ?2 WHERE jid = ?1 AND timer <> ?2", params![jid, seconds])
-}
-
-/// What stands in the way of a registration.
-fn refuse<T>(reason: String) -> Result<T> {
-    Err(LedgerError::Refused(reason))
 }
 
 /// Adds a group. A folder or chat that is taken is refused, never replaced.

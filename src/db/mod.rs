@@ -35,7 +35,7 @@ pub use claim::{Claim, claim};
 pub use files::Attachment;
 pub use groups::{Chat, Group, NewGroup, Speakers, Wants};
 pub use incarnations::OpenIncarnation;
-pub use ledger::{Ledger, LedgerError, Result, copy_database, whole};
+pub use ledger::{Ledger, LedgerError, Result, copy_database, refuse, whole};
 pub use marks::{Emoji, Mark};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::{Origin, SCHEMA_VERSION};

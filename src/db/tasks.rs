@@ -7,7 +7,7 @@
 use chrono_tz::Tz;
 use rusqlite::{Connection, params};
 
-use super::ledger::{LedgerError, Result};
+use super::ledger::{LedgerError, Result, refuse};
 use super::sql::Sql;
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::Session;
@@ -60,10 +60,6 @@ pub struct Change {
     pub script: Option<String>,
     /// Somebody else had a part in this change: the task is trusted no longer.
     pub by_stranger: bool,
-}
-
-pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T> {
-    Err(LedgerError::Refused(reason.into()))
 }
 
 impl From<ScheduleError> for LedgerError {

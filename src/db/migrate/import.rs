@@ -16,26 +16,21 @@ use crate::db::sql::Sql;
 
 #[derive(Deserialize)]
 struct RouterState {
-    #[serde(default)]
     last_timestamp: Option<String>,
-    #[serde(default)]
     last_agent_timestamp: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
 struct JsonGroup {
-    #[serde(default)]
     name: Option<String>,
     folder: String,
-    #[serde(default)]
     trigger: Option<String>,
-    #[serde(default)]
     added_at: Option<String>,
-    #[serde(default, rename = "containerConfig")]
+    #[serde(rename = "containerConfig")]
     container_config: Option<Value>,
-    #[serde(default, rename = "requiresTrigger")]
+    #[serde(rename = "requiresTrigger")]
     requires_trigger: Option<bool>,
-    #[serde(default, rename = "isMain")]
+    #[serde(rename = "isMain")]
     is_main: Option<bool>,
 }
 
