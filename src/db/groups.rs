@@ -234,28 +234,21 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
         ));
     }
     c.run(
-        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, egress, speakers, keeps_context,
-            added_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
-        params![
-            g.folder,
-            g.name,
-            g.is_main,
-            g.trigger,
-            g.requires_trigger,
-            g.egress,
-            g.speakers.as_str(),
-            g.keeps_context,
-        ],
+        "INSERT INTO groups (folder, name, is_main, added_at)
+         VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+        params![g.folder, g.name, g.is_main],
     )?;
+    update(c, g)?;
     new.chats.iter().try_for_each(|jid| link(c, &g.folder, jid))
 }
 
 /// Changes a group's settings; its folder and whether it is main stay.
 pub fn update(c: &Connection, g: &Group) -> Result<()> {
+    let Wants { vm, memory, cpus, once } = &g.container;
     c.run(
         "UPDATE groups SET name = ?2, trigger = ?3, requires_trigger = ?4, egress = ?5, model = ?6,
-            speakers = ?7, keeps_context = ?8
+            speakers = ?7, keeps_context = ?8, isolation = iif(?9, 'vm', 'any'), isolation_told = 0,
+            memory = ?10, cpus = ?11, once = ?12
          WHERE folder = ?1",
         params![
             g.folder,
@@ -266,14 +259,11 @@ pub fn update(c: &Connection, g: &Group) -> Result<()> {
             g.model,
             g.speakers.as_str(),
             g.keeps_context,
+            vm,
+            memory,
+            cpus,
+            once,
         ],
-    )?;
-    let Wants { vm, memory, cpus, once } = &g.container;
-    c.run(
-        "UPDATE groups SET isolation = iif(?2, 'vm', 'any'), isolation_told = 0, memory = ?3,
-             cpus = ?4, once = ?5
-         WHERE folder = ?1",
-        params![g.folder, vm, memory, cpus, once],
     )
 }
 
