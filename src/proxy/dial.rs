@@ -39,15 +39,9 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// Directly, or through the HTTP proxy at `chain`.
-    pub(super) fn new(chain: Option<String>) -> Dialer {
+    pub(super) fn new(chain: Option<String>, pinned: Vec<(String, SocketAddr)>) -> Dialer {
         // The address may hold a password.
-        Dialer { chain: chain.map(Secret::new), pinned: Vec::new() }
-    }
-
-    /// For tests: hosts that are neither resolved nor checked.
-    pub(super) fn pinned(mut self, hosts: Vec<(String, SocketAddr)>) -> Dialer {
-        self.pinned = hosts;
-        self
+        Dialer { chain: chain.map(Secret::new), pinned }
     }
 
     /// A connection to `host`, which has been through [`parse_host`].
@@ -283,7 +277,7 @@ mod tests {
         for host in
             ["localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1"]
         {
-            let result = Dialer::new(None).dial(host, 80).await;
+            let result = Dialer::new(None, Vec::new()).dial(host, 80).await;
             assert!(matches!(result, Err(DialError::Refused(_))), "{host}: {result:?}");
         }
     }

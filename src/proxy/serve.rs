@@ -145,8 +145,7 @@ impl Proxy {
     /// A proxy to `upstream`. Settings that cannot work show at the first
     /// request, in its answer.
     pub fn new(upstream: Upstream) -> Proxy {
-        let dialer = Dialer::new(upstream.proxy.clone());
-        Proxy { shared: Arc::new(Shared { upstream, client: LazyClient::default(), dialer }) }
+        Proxy::with_pinned_hosts(upstream, Vec::new())
     }
 
     /// For tests: as [`Proxy::new`], but these web hosts are at these addresses,
@@ -156,7 +155,7 @@ impl Proxy {
         upstream: Upstream,
         hosts: Vec<(String, std::net::SocketAddr)>,
     ) -> Proxy {
-        let dialer = Dialer::new(upstream.proxy.clone()).pinned(hosts);
+        let dialer = Dialer::new(upstream.proxy.clone(), hosts);
         Proxy { shared: Arc::new(Shared { upstream, client: LazyClient::default(), dialer }) }
     }
 
