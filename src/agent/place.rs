@@ -202,15 +202,11 @@ impl Place {
 
     /// In a file, for arguments are visible to every process.
     fn mcp_config(&self, tag: &str) -> io::Result<PathBuf> {
-        let mut servers = serde_json::Map::new();
-        servers.insert(
-            frames::SERVER.into(),
-            json!({
-                "command": self.program,
-                "args": ["mcp"],
-                "env": {SOCKET: self.socket(), processes::TAG: tag},
-            }),
-        );
+        let servers = json!({frames::SERVER: {
+            "command": self.program,
+            "args": ["mcp"],
+            "env": {SOCKET: self.socket(), processes::TAG: tag},
+        }});
         let path = self.scratch().join(format!("mcp-{tag}.json"));
         let mut file = fs::OpenOptions::new()
             .write(true)

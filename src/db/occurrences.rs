@@ -23,15 +23,17 @@ pub const FAILURES: u32 = 5;
 /// The characters of a result that a task shows, as in 1.x.
 const SHOWN: usize = 200;
 
-/// A task whose next run is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueTask {
-    /// The task.
-    pub id: String,
-    /// The group that runs it, whatever 1.x wrote there.
-    pub folder: String,
-    /// Its `next_run`, milliseconds: what [`begin`] wants to hear again.
-    pub planned: i64,
+row! {
+    /// A task whose next run is over.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DueTask {
+        /// The task.
+        pub id: String = "t.id",
+        /// The group that runs it, whatever 1.x wrote there.
+        pub folder: String = "t.group_folder",
+        /// Its `next_run`, milliseconds: what [`begin`] wants to hear again.
+        pub planned: i64 = "t.next_run" => |at| tasks::ms(at).unwrap_or(0),
+    }
 }
 
 /// What came of beginning a run.
@@ -92,15 +94,8 @@ const WAITING: &str = "FROM scheduled_tasks t LEFT JOIN turns u ON u.id = t.turn
 
 /// The tasks to begin now, the longest overdue first.
 pub fn due(c: &Connection, now: i64) -> Result<Vec<DueTask>> {
-    let sql = format!("SELECT t.id {WAITING} AND t.next_run <= ?1 ORDER BY t.next_run, t.id");
-    let ids: Vec<String> = c.all(&sql, [iso(now)])?;
-    let tasks = ids.iter().map(|id| tasks::get(c, id)).collect::<Result<Vec<_>>>()?;
-    let due = tasks.into_iter().flatten().map(|task| DueTask {
-        planned: task.next_run.unwrap_or(0),
-        id: task.id,
-        folder: task.group_folder,
-    });
-    Ok(due.collect())
+    let rest = format!("{WAITING} AND t.next_run <= ?1 ORDER BY t.next_run, t.id");
+    c.all(DueTask::select(&rest), [iso(now)])
 }
 
 /// When to look again, milliseconds; `None` while no task waits. A new, changed or
@@ -140,22 +135,19 @@ pub fn begin(c: &Connection, id: &str, planned: i64, owner: Tz, now: i64) -> Res
     let Some(due) = schedule.due(planned, instant(now)) else { return Ok(Begun::NotDue) };
     let planned = due.planned.timestamp_millis();
     let next = due.next.map(|next| next.timestamp_millis());
-    let known: bool = c.one(
-        "SELECT EXISTS (SELECT 1 FROM occurrences WHERE task = ?1 AND planned = ?2)",
-        params![id, planned],
-    )?;
+    let known =
+        c.has("SELECT 1 FROM occurrences WHERE task = ?1 AND planned = ?2", params![id, planned])?;
+    // If it is known the clock went back: it ran before.
     let turn = if known {
-        // The clock went back: it ran before.
         None
     } else {
-        Some(occur(c, &task, &(schedule::notice(&due, schedule.zone()) + &task.prompt), now)?)
-    };
-    if let Some(turn) = turn {
+        let turn = occur(c, &task, &(schedule::notice(&due, schedule.zone()) + &task.prompt), now)?;
         c.run(
             "INSERT INTO occurrences (task, planned, turn, late, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![id, planned, turn, due.late.is_some(), now],
         )?;
-    }
+        Some(turn)
+    };
     let status = if next.is_some() { TaskStatus::Active } else { TaskStatus::Completed };
     c.run(
         "UPDATE scheduled_tasks SET next_run = ?2, status = ?3, turn = COALESCE(?4, turn) WHERE id = ?1",

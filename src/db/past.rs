@@ -57,5 +57,5 @@ pub fn all_trusted(c: &Connection, incarnation: Incarnation) -> Result<bool> {
 
 /// Whether something was said under this key already.
 pub fn said(c: &Connection, key: &str) -> Result<bool> {
-    c.one("SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1)", [key])
+    c.has("SELECT 1 FROM outbox WHERE key = ?1", [key])
 }

@@ -82,9 +82,8 @@ pub fn create(c: &Connection, new: &NewTask, owner: Tz, now: i64) -> Result<Task
         Some(id) => id.clone(),
         None => new_id(c, now)?,
     };
-    let taken: bool = c.one(
-        "SELECT EXISTS (SELECT 1 FROM scheduled_tasks WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM occurrences WHERE task = ?1)",
+    let taken = c.has(
+        "SELECT 1 FROM scheduled_tasks WHERE id = ?1 UNION SELECT 1 FROM occurrences WHERE task = ?1",
         [&id],
     )?;
     if taken {
@@ -234,15 +233,13 @@ pub fn update(c: &Connection, id: &str, change: &Change, owner: Tz, now: i64) ->
 
 /// Why the group of a task cannot run it, or answer where it should.
 pub(super) fn group_gone(c: &Connection, folder: &str, jid: &str) -> Result<Option<String>> {
-    let known: bool = match Folder::parse(folder) {
-        Err(bad) => return Ok(Some(bad.to_string())),
-        Ok(folder) => c.one("SELECT EXISTS (SELECT 1 FROM groups WHERE folder = ?1)", [folder])?,
-    };
-    if !known {
+    if let Err(bad) = Folder::parse(folder) {
+        return Ok(Some(bad.to_string()));
+    }
+    if !c.has("SELECT 1 FROM groups WHERE folder = ?1", [folder])? {
         return Ok(Some(format!("there is no group {folder} (any more)")));
     }
-    let linked: bool =
-        c.one("SELECT EXISTS (SELECT 1 FROM chats WHERE jid = ?1 AND folder = ?2)", [jid, folder])?;
+    let linked = c.has("SELECT 1 FROM chats WHERE jid = ?1 AND folder = ?2", [jid, folder])?;
     Ok((!linked).then(|| format!("{jid} is no chat of the group {folder} (any more)")))
 }
 

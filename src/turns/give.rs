@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use tokio::time::sleep;
 
 use super::actor::{Actor, Message, SAFETY_NET};
-use super::guest::{self, Guest, GuestError};
+use super::guest::{Guest, GuestError};
 use super::state::Event;
 use super::{legacy, rows, shares};
 use crate::container::VM;
@@ -31,7 +31,7 @@ impl Actor {
                     return Ok(Some(None));
                 }
             }
-            let session = guest::session(c, &folder, fresh)?;
+            let session = if fresh { None } else { db::sessions::of(c, &folder)? };
             let past = (db::past::of(c, &folder)?, db::past::configured(c)?);
             let id = db::incarnations::open(c, &folder, runtime)?;
             Ok(Some(Some((group, id, session, past))))
