@@ -161,6 +161,21 @@ fn extension(name: &str) -> Option<String> {
     (plain && !stem.is_empty()).then(|| extension.to_ascii_lowercase())
 }
 
+/// RFC 4648, with padding.
+pub fn base64(bytes: &[u8]) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for sign in 0..4 {
+            let six = (bits >> (18 - 6 * sign)) & 63;
+            text.push(if sign <= three.len() { char::from(SIGNS[six as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,5 +237,21 @@ mod tests {
             assert_eq!(plain_name(bad), "file", "{bad:?}");
         }
         assert_eq!(plain_name(&format!("{}.pdf", "x".repeat(300))).len(), 100);
+    }
+
+    #[test]
+    fn base64_as_in_the_rfc() {
+        for (plain, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0xfb]), "//77");
     }
 }

@@ -7,55 +7,46 @@
 //! what it shares with the host.
 #![forbid(unsafe_code)]
 
+/// What only the daemon's program has. The name is the one that rustfmt looks into.
+macro_rules! cfg_if {
+    (if #[$host:meta] { $($item:item)* }) => { $(#[$host] $item)* };
+}
+
 pub mod agent;
-#[cfg(feature = "host")]
-pub mod backup;
-#[cfg(feature = "host")]
-pub mod channel;
-#[cfg(feature = "host")]
-pub mod cli;
-#[cfg(feature = "host")]
-pub mod config;
-#[cfg(feature = "host")]
-pub mod container;
 pub mod crash;
-#[cfg(feature = "host")]
-pub mod daemon;
-#[cfg(feature = "host")]
-pub mod db;
-#[cfg(feature = "host")]
-pub mod doctor;
 pub mod files;
 pub mod ids;
 pub mod ipc;
-#[cfg(feature = "host")]
-pub mod isolation;
 #[cfg(target_os = "linux")]
 pub mod machine;
-#[cfg(feature = "host")]
-pub mod outbox;
-#[cfg(feature = "host")]
-pub mod prices;
-#[cfg(feature = "host")]
-pub mod prompt;
-#[cfg(feature = "host")]
-pub mod proxy;
-#[cfg(feature = "host")]
-pub mod requests;
-#[cfg(feature = "host")]
-pub mod router;
-#[cfg(feature = "host")]
-pub mod schedule;
-#[cfg(feature = "host")]
-pub mod scheduler;
 pub mod tree;
-#[cfg(feature = "host")]
-pub mod turns;
 pub mod unix;
-#[cfg(feature = "host")]
-pub mod upgrade;
+
+cfg_if! {
+    if #[cfg(feature = "host")] {
+        pub mod backup;
+        pub mod channel;
+        pub mod cli;
+        pub mod config;
+        pub mod container;
+        pub mod daemon;
+        pub mod db;
+        pub mod doctor;
+        pub mod isolation;
+        pub mod outbox;
+        pub mod prices;
+        pub mod prompt;
+        pub mod proxy;
+        pub mod requests;
+        pub mod router;
+        pub mod schedule;
+        pub mod scheduler;
+        pub mod turns;
+        pub mod upgrade;
+
+        pub use cli::main;
+    }
+}
 
 #[cfg(not(feature = "host"))]
 pub use agent::main;
-#[cfg(feature = "host")]
-pub use cli::main;

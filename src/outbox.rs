@@ -54,8 +54,15 @@ impl Outbox {
         let look = Arc::new(Notify::new());
         let marks =
             Marks(look.clone(), marks::start(ledger.clone(), channels.clone(), emoji, look));
-        let delivery =
-            Courier { ledger, channels, marks, ended: HashMap::new(), busy: HashSet::new() };
+        let delivery = Courier {
+            ledger,
+            channels,
+            marks,
+            ended: HashMap::default(),
+            busy: HashSet::default(),
+            missed: HashSet::default(),
+            rounds: JoinSet::new(),
+        };
         let task = tokio::spawn(delivery.run(inbox));
         (Outbox { notes }, task)
     }
@@ -84,6 +91,9 @@ struct Courier {
     /// Turns that ended, by chat, whose messages are not settled yet.
     ended: HashMap<String, Vec<TurnId>>,
     busy: HashSet<String>,
+    /// Chats that got something while they were busy.
+    missed: HashSet<String>,
+    rounds: JoinSet<Round>,
 }
 
 /// The task that shows marks; it ends with the courier.
@@ -103,9 +113,7 @@ struct Round {
 
 impl Courier {
     async fn run(mut self, mut notes: mpsc::UnboundedReceiver<Note>) {
-        let mut rounds: JoinSet<Round> = JoinSet::new();
         let mut retry: Option<tokio::time::Instant> = None;
-        let mut missed: HashSet<String> = HashSet::new();
         loop {
             let pause = async {
                 match retry {
@@ -116,68 +124,63 @@ impl Courier {
             tokio::select! {
                 note = notes.recv() => match note.inspect(|_| self.marks.0.notify_one()) {
                     None => return,
-                    Some(Note::Rows) => self.begin(&mut rounds, &mut missed).await,
+                    Some(Note::Rows) => self.begin().await,
                     Some(Note::Typing(jid, on)) => {
                         if let Some(channel) = self.channels.iter().find(|c| c.owns(&jid)) {
                             channel.typing(&jid, on);
                         }
                     }
-                    Some(Note::Ended(turn)) => self.note_end(turn, &mut rounds, &mut missed).await,
+                    Some(Note::Ended(turn)) => self.note_end(turn).await,
                 },
-                Some(round) = rounds.join_next(), if !rounds.is_empty() => {
+                Some(round) = self.rounds.join_next(), if !self.rounds.is_empty() => {
                     let Ok(round) = round else { continue };
                     self.busy.remove(&round.jid);
                     if let Some(pause) = round.again {
                         let at = tokio::time::Instant::now() + pause;
                         retry = Some(retry.map_or(at, |other| other.min(at)));
                     }
-                    if missed.remove(&round.jid) {
-                        self.deliver(round.jid, &mut rounds, &mut missed);
+                    if self.missed.remove(&round.jid) {
+                        self.deliver(round.jid);
                     }
                 },
                 () = pause => {
                     retry = None;
-                    self.begin(&mut rounds, &mut missed).await;
+                    self.begin().await;
                 }
             }
         }
     }
 
-    async fn begin(&mut self, rounds: &mut JoinSet<Round>, missed: &mut HashSet<String>) {
+    async fn begin(&mut self) {
         match self.ledger.write(db::outbox::pending_chats).await {
             Ok(chats) => {
                 for jid in chats {
-                    self.deliver(jid, rounds, missed);
+                    self.deliver(jid);
                 }
             }
             Err(error) => tracing::error!(%error, "cannot read the outbox"),
         }
     }
 
-    async fn note_end(
-        &mut self,
-        turn: TurnId,
-        rounds: &mut JoinSet<Round>,
-        missed: &mut HashSet<String>,
-    ) {
+    async fn note_end(&mut self, turn: TurnId) {
         match self.ledger.write(move |c| db::turns::jid(c, turn)).await {
             Ok(jid) => {
                 self.ended.entry(jid.clone()).or_default().push(turn);
-                self.deliver(jid, rounds, missed);
+                self.deliver(jid);
             }
             Err(error) => tracing::error!(%error, %turn, "cannot read a turn"),
         }
     }
 
-    fn deliver(&mut self, jid: String, rounds: &mut JoinSet<Round>, missed: &mut HashSet<String>) {
+    fn deliver(&mut self, jid: String) {
         if !self.busy.insert(jid.clone()) {
-            missed.insert(jid);
+            self.missed.insert(jid);
             return;
         }
         let channel = self.channels.iter().find(|c| c.owns(&jid)).cloned();
         let ended = self.ended.remove(&jid).unwrap_or_default();
         let ledger = self.ledger.clone();
-        rounds.spawn(async move {
+        self.rounds.spawn(async move {
             let again = match channel {
                 Some(channel) => {
                     let outcome = empty(&ledger, channel.as_ref(), &jid).await;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::db::{self, Asked, Group, LedgerError};
+use crate::db::{self, Asked, Group, LedgerError, refuse};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::turns::rows;
@@ -50,13 +50,15 @@ pub struct Origin<'a> {
 
 impl Asker<'_> {
     /// Whether it may do what is main's alone: `what` completes "only main may".
-    fn administers(&self, what: &str) -> Result<(), Refusal> {
+    fn administers(&self, what: &str) -> db::Result<()> {
         if !self.group.is_main {
-            return Err(format!("only main may {what}"));
+            return refuse(format!("only main may {what}"));
         }
         if !self.trusted {
-            return Err("refused: somebody else's message is being worked on, and it may have asked for this. \
-                Ask the owner to say it in a message of their own".into());
+            return refuse(
+                "refused: somebody else's message is being worked on, and it may have asked for this. \
+                 Ask the owner to say it in a message of their own",
+            );
         }
         Ok(())
     }
@@ -66,28 +68,21 @@ impl Asker<'_> {
 /// say of its own accord: far more than a turn needs, and no flood.
 pub const MOST: i64 = 200;
 
-/// A refusal, in words for the agent.
-pub type Refusal = String;
-
-/// What one call led to: a result or a refusal.
-pub type Outcome = db::Result<Result<Value, Refusal>>;
+/// What one call led to: a result, or [`LedgerError::Refused`] in words for the agent.
+pub type Outcome = db::Result<Value>;
 /// Carries out a tool that changes something, under the key of this one call.
 type Effect = fn(&Connection, &Asker<'_>, &str, Value) -> Outcome;
 
 #[derive(Deserialize)]
 struct SendMessage {
     text: String,
-    #[serde(default)]
     chat: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct ReadHistory {
-    #[serde(default)]
     query: Option<String>,
-    #[serde(default)]
     before: Option<String>,
-    #[serde(default)]
     limit: Option<u32>,
 }
 
@@ -104,7 +99,7 @@ pub fn handle(
         Some(f) if f.folder == group.folder.as_str() && f.incarnation == Some(incarnation) => {
             f.attempt
         }
-        _ => return answer(Err(format!("turn {turn} is not this container's"))),
+        _ => return answer(refuse(format!("turn {turn} is not this container's"))),
     };
     let asker = Asker {
         group,
@@ -115,9 +110,9 @@ pub fn handle(
         file,
     };
     match tool {
-        "read_history" => return answer(read_history(c, &asker, arguments.clone())?),
-        "list_groups" => return answer(list_groups(c, &asker)?),
-        "list_tasks" => return answer(tasks::list(c, &asker)?),
+        "read_history" => return answer(read_history(c, &asker, arguments.clone())),
+        "list_groups" => return answer(list_groups(c, &asker)),
+        "list_tasks" => return answer(tasks::list(c, &asker)),
         _ => {}
     }
     let digest = db::digest(arguments);
@@ -127,18 +122,18 @@ pub fn handle(
     // Not kept, or refusals would be what fills the ledger.
     let said = db::outbox::count(c, turn)?;
     if db::requests::count(c, turn)? >= MOST || said >= 2 * MOST {
-        return answer(Err(format!(
+        return answer(refuse(format!(
             "refused: this turn has said or changed {MOST} things, and may make no more such calls. \
              Say so in your answer; with the next message you may go on"
         )));
     }
     // Not kept: the next attempt may find the file.
     if let Some(Err(why)) = file {
-        return answer(Err(why.clone()));
+        return answer(refuse(why));
     }
     let nth = db::requests::nth(c, turn, tool, &digest)?;
     let key = format!("request:{tool}:{digest}:{nth}");
-    let asked = answer(perform(c, &asker, tool, &key, arguments.clone())?)?;
+    let asked = answer(perform(c, &asker, tool, &key, arguments.clone()))?;
     db::requests::store(c, turn, attempt, (tool, &digest, nth), arguments, &asked)?;
     Ok(asked)
 }
@@ -161,77 +156,60 @@ pub fn perform(
         "cancel_task" => tasks::cancel,
         "update_task" => tasks::update,
         "register_group" => groups::register,
-        other => return Ok(Err(format!("there is no tool {other:?}"))),
+        other => return refuse(format!("there is no tool {other:?}")),
     };
-    match db::whole(c, |c| effect(c, asker, key, arguments)) {
-        Err(LedgerError::Refused(reason)) => Ok(Err(reason)),
-        outcome => outcome,
+    db::whole(c, |c| effect(c, asker, key, arguments))
+}
+
+/// What the agent is told, and the ledger keeps.
+fn answer(outcome: Outcome) -> db::Result<Asked> {
+    match outcome {
+        Ok(result) => Ok(Asked { ok: true, result }),
+        Err(LedgerError::Refused(reason)) => Ok(Asked { ok: false, result: reason.into() }),
+        Err(error) => Err(error),
     }
 }
 
-fn answer(outcome: Result<Value, Refusal>) -> db::Result<Asked> {
-    Ok(match outcome {
-        Ok(result) => Asked { ok: true, result },
-        Err(refusal) => Asked { ok: false, result: Value::String(refusal) },
-    })
-}
-
-fn arguments<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, Refusal> {
-    serde_json::from_value(value).map_err(|e| format!("the arguments do not fit: {e}"))
+fn arguments<T: for<'de> Deserialize<'de>>(value: Value) -> db::Result<T> {
+    serde_json::from_value(value).or_else(|e| refuse(format!("the arguments do not fit: {e}")))
 }
 
 fn send_message(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> Outcome {
-    let call: SendMessage = match arguments(value) {
-        Ok(call) => call,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let call: SendMessage = arguments(value)?;
     let Some(text) = chat_text(&call.text) else {
-        return Ok(Err("there is no text to send outside <internal>".into()));
+        return refuse("there is no text to send outside <internal>");
     };
-    let jid = match addressee(c, asker, call.chat)? {
-        Ok(jid) => jid,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let jid = addressee(c, asker, call.chat)?;
     rows::say(c, asker.turn, key, &jid, &text)?;
-    Ok(Ok(json!({"sent_to": jid})))
+    Ok(json!({"sent_to": jid}))
 }
 
-/// The chat that an agent may write to when it names `chat`, or none. Own chats
-/// always; others only for main, and only while every message that it works on is
-/// the owner's.
-fn addressee(
-    c: &Connection,
-    asker: &Asker<'_>,
-    chat: Option<String>,
-) -> db::Result<Result<String, Refusal>> {
+/// The chat that a call means: the one that is being answered, or another, which for
+/// all but main must be of its own group.
+fn addressee(c: &Connection, asker: &Asker<'_>, chat: Option<String>) -> db::Result<String> {
     let jid = db::people::canonical(c, &chat.unwrap_or_else(|| asker.chat.clone()))?;
     if jid != asker.chat {
         let chat = db::groups::chats(c, None)?.into_iter().find(|chat| chat.jid == jid);
         let Some(chat) = chat else {
-            return Ok(Err(format!("no chat {jid:?} is known; list_groups shows those there are")));
+            return refuse(format!("no chat {jid:?} is known; list_groups shows those there are"));
         };
         if let Some(closed) = chat.closed {
-            return Ok(Err(format!("nothing can be sent there: {}", closed.reason())));
+            return refuse(format!("nothing can be sent there: {}", closed.reason()));
         }
-        if chat.folder.as_ref() != Some(&asker.group.folder)
-            && let Err(refusal) = asker.administers("write to the chats of other groups")
-        {
-            return Ok(Err(refusal));
+        if chat.folder.as_ref() != Some(&asker.group.folder) {
+            asker.administers("write to the chats of other groups")?;
         }
     }
-    Ok(Ok(jid))
+    Ok(jid)
 }
 
 fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
-    let call: ReadHistory = match arguments(value) {
-        Ok(call) => call,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let call: ReadHistory = arguments(value)?;
     let before = match call.before.as_deref().map(chrono::DateTime::parse_from_rfc3339) {
         None => i64::MAX,
         Some(Ok(time)) => time.timestamp_millis(),
         Some(Err(e)) => {
-            return Ok(Err(format!("before: {e}; write a time such as 2026-01-31T09:00:00Z")));
+            return refuse(format!("before: {e}; write a time such as 2026-01-31T09:00:00Z"));
         }
     };
     let limit = call.limit.unwrap_or(50).clamp(1, 200);
@@ -256,7 +234,7 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
         .and_then(|said| chrono::DateTime::from_timestamp_millis(said.at))
         .map(|time| json!({"before": time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)}));
     messages.reverse();
-    Ok(Ok(json!({"messages": messages, "earlier": earlier})))
+    Ok(json!({"messages": messages, "earlier": earlier}))
 }
 
 fn listed(chat: &db::Chat) -> Value {
@@ -293,7 +271,7 @@ fn list_groups(c: &Connection, asker: &Asker<'_>) -> Outcome {
             .collect();
         result["unregistered_chats"] = Value::Array(free);
     }
-    Ok(Ok(result))
+    Ok(result)
 }
 
 #[cfg(test)]

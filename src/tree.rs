@@ -27,7 +27,6 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions, OpenOptionsExt};
 
 pub use copy::Owner;
-pub use walk::Chowned;
 
 /// What the name of a file begins with that is not whole yet.
 pub const UNFINISHED: &str = ".new-";

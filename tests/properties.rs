@@ -118,7 +118,7 @@ proptest! {
             && let Some((tool, arguments)) = task.call()
         {
             let known = ["schedule_task", "pause_task", "resume_task", "cancel_task", "update_task", "register_group"];
-            prop_assert!(known.contains(&tool));
+            prop_assert!(known.contains(&tool.as_str()));
             prop_assert!(arguments.as_object().unwrap().values().all(|v| !v.is_null()));
         }
     }

@@ -149,25 +149,19 @@ impl Book {
     pub fn result(&mut self, end: &RunEnd) -> Ended {
         self.running = false;
         self.names |= end.named.is_some();
-        let mut over = Vec::new();
-        match &end.named {
-            Some(named) => {
-                let (ended, open) = self
-                    .open
-                    .drain(..)
-                    .partition(|o| named.contains(&o.uuid) || o.completed.is_some());
-                (over, self.open) = (ended, open);
-            }
-            None if self.names || end.self_started => {}
-            None => over.append(&mut self.open),
-        }
+        let names = self.names || end.self_started;
+        let is_over = |open: &mut Open| match &end.named {
+            Some(named) => named.contains(&open.uuid) || open.completed.is_some(),
+            None => !names,
+        };
+        let over: Vec<Open> = self.open.extract_if(.., is_over).collect();
         if !over.is_empty() {
             let interrupted = over.iter().any(|o| o.interrupted.is_some());
             return Ended::Turns { turns: over.iter().map(|o| o.turn).collect(), interrupted };
         }
         match &end.named {
             Some(named) if named.iter().any(|uuid| self.given.contains(uuid)) => Ended::Nothing,
-            None if !self.names && !end.self_started => Ended::Nothing,
+            None if !names => Ended::Nothing,
             _ => Ended::SelfStarted,
         }
     }
@@ -175,9 +169,7 @@ impl Book {
     /// Ends the turns of the present run, and leaves those that wait behind it.
     pub fn end_run(&mut self) -> Vec<TurnId> {
         let any = self.open.iter().any(|o| o.started);
-        let (over, open) = self.open.drain(..).partition(|o| o.started || !any);
-        self.open = open;
-        Vec::from_iter(Vec::into_iter(over).map(|o: Open| o.turn))
+        self.open.extract_if(.., |o| o.started || !any).map(|o| o.turn).collect()
     }
 
     /// Turns whose user line is done with and that no result has named.
@@ -185,10 +177,8 @@ impl Book {
         if self.open.iter().any(|o| o.completed.is_none()) {
             return Vec::new();
         }
-        let late = |o: &Open| o.completed.is_some_and(|at| now.duration_since(at) >= NO_RESULT);
-        let (over, open) = self.open.drain(..).partition(late);
-        self.open = open;
-        Vec::from_iter(Vec::into_iter(over).map(|o: Open| o.turn))
+        let late = |o: &mut Open| o.completed.is_some_and(|at| now.duration_since(at) >= NO_RESULT);
+        self.open.extract_if(.., late).map(|o| o.turn).collect()
     }
 
     /// Asks for the end of a turn.

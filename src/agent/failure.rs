@@ -1,6 +1,8 @@
 //! From the CLI's errors to one plain sentence and whether to try again. Pure.
 
 use super::frames::RunEnd;
+use crate::ids::TurnId;
+use crate::ipc::record::GuestRecord;
 
 /// Why turns ended without an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What the host is told of turns that ended so.
+    pub fn record(self, turns: Vec<TurnId>) -> GuestRecord {
+        GuestRecord::Failed { turns, error: self.error, retryable: self.retryable }
+    }
+
     /// Another attempt may help.
     pub fn retry(error: impl Into<String>) -> Failure {
         Failure { error: error.into(), retryable: true }

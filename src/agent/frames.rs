@@ -149,7 +149,6 @@ pub fn answer(id: &str, result: Result<Value, &str>) -> Value {
 struct Line {
     #[serde(rename = "type", default)]
     kind: String,
-    #[serde(default)]
     subtype: Option<String>,
     session_id: Option<String>,
     mcp_servers: Option<Vec<Server>>,

@@ -21,7 +21,7 @@ pub fn blocks(place: &Place, images: &[Image], text: &mut String) -> Vec<Value> 
             Ok((mime, bytes)) => {
                 room -= bytes.len() as u64;
                 blocks.push(json!({"type": "image", "source":
-                    {"type": "base64", "media_type": mime, "data": base64(&bytes)}}));
+                    {"type": "base64", "media_type": mime, "data": files::base64(&bytes)}}));
             }
             Err(why) => *text += &format!("\n[The image {} is not shown: {why}]", image.path),
         }
@@ -39,40 +39,4 @@ fn read(place: &Place, path: &str, room: u64) -> Result<(&'static str, Vec<u8>),
     let bytes = open().map_err(|e: TreeError| e.to_string())?;
     let mime = files::image_type(&bytes).ok_or("it is not an image any more")?;
     Ok((mime, bytes))
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for sign in 0..4 {
-            let six = (bits >> (18 - 6 * sign)) & 63;
-            text.push(if sign <= three.len() { char::from(SIGNS[six as usize]) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_as_in_the_rfc() {
-        for (plain, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0xfb]), "//77");
-    }
 }

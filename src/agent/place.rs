@@ -14,28 +14,17 @@ use crate::ipc::record::Start;
 /// Where the agent listens for its tools' calls, as the MCP server is told.
 pub const SOCKET: &str = "NANOCLAW_AGENT_SOCKET";
 
+/// How the CLI is always started. The preflight check asks a fixed host before each
+/// fetch, past our proxy.
+const ARGUMENTS: &str = "-p --output-format stream-json --input-format stream-json --verbose \
+    --permission-mode bypassPermissions --allow-dangerously-skip-permissions \
+    --setting-sources=project,user --settings={\"skipWebFetchPreflight\":true} --strict-mcp-config";
 /// Tools of the CLI that compete with ours or cannot work here: reminders that
 /// would live in a container that dies, other working directories, questions and
 /// plans that nobody at a terminal answers, and services of an account.
-const DISALLOWED: &[&str] = &[
-    "CronCreate",
-    "CronDelete",
-    "CronList",
-    "ScheduleWakeup",
-    "Workflow",
-    "EnterWorktree",
-    "ExitWorktree",
-    "DesignSync",
-    "RemoteTrigger",
-    "PushNotification",
-    "SendUserFile",
-    "SendUserMessage",
-    "ShareOnboardingGuide",
-    "Artifact",
-    "AskUserQuestion",
-    "EnterPlanMode",
-    "ExitPlanMode",
-];
+const DISALLOWED: &str = "CronCreate,CronDelete,CronList,ScheduleWakeup,Workflow,EnterWorktree,ExitWorktree,\
+    DesignSync,RemoteTrigger,PushNotification,SendUserFile,SendUserMessage,\
+    ShareOnboardingGuide,Artifact,AskUserQuestion,EnterPlanMode,ExitPlanMode";
 
 /// The variables of our own environment that the CLI inherits; no other is.
 const INHERITED: &[&str] = &[
@@ -165,25 +154,9 @@ impl Place {
         port: u16,
     ) -> io::Result<Launch> {
         let config = self.mcp_config(tag)?;
-        let mut args: Vec<String> = [
-            "-p",
-            "--output-format",
-            "stream-json",
-            "--input-format",
-            "stream-json",
-            "--verbose",
-            "--permission-mode",
-            "bypassPermissions",
-            "--allow-dangerously-skip-permissions",
-            "--setting-sources=project,user",
-            // The check asks a fixed host before each fetch, past our proxy.
-            "--settings={\"skipWebFetchPreflight\":true}",
-            "--strict-mcp-config",
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let mut args: Vec<String> = ARGUMENTS.split_whitespace().map(str::to_owned).collect();
         args.push(format!("--mcp-config={}", config.display()));
-        args.push(format!("--disallowedTools={}", DISALLOWED.join(",")));
+        args.push(format!("--disallowedTools={DISALLOWED}"));
         args.extend(start.model.as_ref().map(|m| format!("--model={m}")));
         args.extend(self.extra().into_iter().map(|d| format!("--add-dir={}", d.display())));
         args.extend(resume.map(|id| format!("--resume={id}")));
@@ -229,15 +202,11 @@ impl Place {
 
     /// In a file, for arguments are visible to every process.
     fn mcp_config(&self, tag: &str) -> io::Result<PathBuf> {
-        let mut servers = serde_json::Map::new();
-        servers.insert(
-            frames::SERVER.into(),
-            json!({
-                "command": self.program,
-                "args": ["mcp"],
-                "env": {SOCKET: self.socket(), processes::TAG: tag},
-            }),
-        );
+        let servers = json!({frames::SERVER: {
+            "command": self.program,
+            "args": ["mcp"],
+            "env": {SOCKET: self.socket(), processes::TAG: tag},
+        }});
         let path = self.scratch().join(format!("mcp-{tag}.json"));
         let mut file = fs::OpenOptions::new()
             .write(true)

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
 
 use super::failure::Failure;
 use super::place::Place;
 use super::session;
-use super::shared::{Command, Kind, Shared};
+use super::shared::{Command, ISOLATED, Kind, Shared};
 use super::tools::Tools;
 use super::{processes, relay, script};
 use crate::ids::TurnId;
@@ -120,13 +120,7 @@ async fn next(inbox: &mut Inbox, nudge: &Notify, out: &mpsc::Sender<GuestRecord>
         match inbox.read() {
             Some(Ok(record)) => return record,
             Some(Err(bad)) => {
-                let _ = out
-                    .send(GuestRecord::Failed {
-                        turns: Vec::new(),
-                        error: bad.to_string(),
-                        retryable: false,
-                    })
-                    .await;
+                let _ = out.send(Failure::lasting(bad.to_string()).record(Vec::new())).await;
             }
             None => {
                 let _ = tokio::time::timeout(POLL, nudge.notified()).await;
@@ -153,7 +147,8 @@ async fn serve(
             .await;
             match opened {
                 Ok((port, tools)) => {
-                    Guest::new(Rc::new(Shared::new(place, start, port, tools, out.clone())))
+                    let (out, places) = (out.clone(), Semaphore::new(ISOLATED));
+                    Guest::new(Rc::new(Shared { place, start, port, tools, out, places }))
                 }
                 Err(e) => return give_up(out, format!("The guest cannot start: {e}")).await,
             }
@@ -181,13 +176,7 @@ async fn serve(
 
 async fn give_up(out: &mpsc::Sender<GuestRecord>, error: String) -> Result<(), Failure> {
     let failure = Failure::retry(error);
-    let _ = out
-        .send(GuestRecord::Failed {
-            turns: Vec::new(),
-            error: failure.error.clone(),
-            retryable: failure.retryable,
-        })
-        .await;
+    let _ = out.send(failure.clone().record(Vec::new())).await;
     Err(failure)
 }
 

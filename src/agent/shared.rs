@@ -29,20 +29,9 @@ pub struct Shared {
 }
 
 /// Isolated sessions at a time.
-const ISOLATED: usize = 2;
+pub const ISOLATED: usize = 2;
 
 impl Shared {
-    /// With a place for each isolated session that may run at a time.
-    pub fn new(
-        place: Place,
-        start: Start,
-        port: u16,
-        tools: Rc<Tools>,
-        out: mpsc::Sender<GuestRecord>,
-    ) -> Shared {
-        Shared { place, start, port, tools, out, places: Semaphore::new(ISOLATED) }
-    }
-
     /// Tells the host. When nobody writes any more the guest is on its way out.
     pub async fn tell(&self, record: GuestRecord) {
         let _ = self.out.send(record).await;
@@ -50,12 +39,7 @@ impl Shared {
 
     /// Tells the host that `turns` failed.
     pub async fn fail(&self, turns: Vec<TurnId>, failure: Failure) {
-        self.tell(GuestRecord::Failed {
-            turns,
-            error: failure.error,
-            retryable: failure.retryable,
-        })
-        .await;
+        self.tell(failure.record(turns)).await;
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::Output;
 use super::exit::Exit;
+use super::plain::json;
 use crate::config::Config;
 use crate::doctor::{self, Level};
 
@@ -11,13 +12,9 @@ use crate::doctor::{self, Level};
 pub async fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     let checks = doctor::examine(config).await;
     let worst = checks.iter().map(|check| check.level).max();
+    let exit = if worst == Some(Level::Fail) { Exit::Failed } else { Exit::Ok };
     if output.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(
-                &json!({"ok": worst != Some(Level::Fail), "checks": checks})
-            )?
-        );
+        json(&json!({"ok": exit == Exit::Ok, "checks": checks}))?;
     } else {
         for check in &checks {
             let level = match check.level {
@@ -31,5 +28,5 @@ pub async fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
             }
         }
     }
-    Ok(if worst == Some(Level::Fail) { Exit::Failed } else { Exit::Ok })
+    Ok(exit)
 }

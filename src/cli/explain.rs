@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::Explain;
 use super::exit::Exit;
-use super::plain::say;
+use super::plain::{json, say};
 use crate::config::Config;
 use crate::db::{self, Ledger, OutboxRow, StoredMessage, TurnRow};
 use crate::ids::TurnId;
@@ -39,11 +39,10 @@ pub fn run(config: &Config, explain: &Explain) -> anyhow::Result<Exit> {
     if explain.output.json {
         let all: Vec<_> =
             lives.iter().map(|(m, t, o)| json!({"message": m, "turn": t, "outbox": o})).collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
-    } else {
-        for (message, turn, said) in &lives {
-            tell(message, turn.as_ref(), said, config.timezone);
-        }
+        return json(&all);
+    }
+    for (message, turn, said) in &lives {
+        tell(message, turn.as_ref(), said, config.timezone);
     }
     Ok(Exit::Ok)
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::{Add, Budget, Groups, Output, Set};
 use super::exit::Exit;
-use super::plain::say;
+use super::plain::{json, say};
 use crate::config::Config;
 use crate::container::mounts::configured;
 use crate::db::past::{self, Past};
@@ -120,15 +120,11 @@ async fn add_group(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     let folder = config.groups().join(group.folder.as_str());
     std::fs::create_dir_all(&folder)?;
     if add.output.json {
-        println!("{}", serde_json::to_string_pretty(&json!({"group": group, "chats": chats}))?);
-    } else {
-        say!("{} is served; its folder is {}", group.folder, folder.display());
-        say!("{}", rules(&group, &config.assistant_name));
-        say!(
-            "`nanoclaw groups set {}` changes that: --who, --keep-context, --egress",
-            group.folder
-        );
+        return json(&json!({"group": group, "chats": chats}));
     }
+    say!("{} is served; its folder is {}", group.folder, folder.display());
+    say!("{}", rules(&group, &config.assistant_name));
+    say!("`nanoclaw groups set {}` changes that: --who, --keep-context, --egress", group.folder);
     Ok(Exit::Ok)
 }
 
@@ -156,8 +152,7 @@ fn list(config: &Config, output: &Output) -> anyhow::Result<Exit> {
                     "timeout": past.timeout(), "budget": limit})
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
-        return Ok(Exit::Ok);
+        return json(&all);
     }
     if listed.is_empty() {
         say!("no groups yet; `nanoclaw chat` makes main, `nanoclaw groups add` others");
@@ -223,8 +218,7 @@ fn chats(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         None => Vec::new(),
     };
     if output.json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
-        return Ok(Exit::Ok);
+        return json(&all);
     }
     if all.is_empty() {
         say!("no chats yet; one is known from its first message on");

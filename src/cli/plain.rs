@@ -1,11 +1,19 @@
 //! What commands print of what others wrote: names, errors and results must not
 //! steer the terminal that shows them.
 
+use super::exit::Exit;
+
 /// `println!` without what steers a terminal.
 macro_rules! say {
     ($($argument:tt)*) => { println!("{}", $crate::cli::plain::plain(&format!($($argument)*))) };
 }
 pub(crate) use say;
+
+/// Prints for programs: all of it, as JSON.
+pub(super) fn json(facts: &impl serde::Serialize) -> anyhow::Result<Exit> {
+    println!("{}", serde_json::to_string_pretty(facts)?);
+    Ok(Exit::Ok)
+}
 
 /// `text` without control characters, newline and tab excepted, and without the marks
 /// that turn the direction of what follows.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::exit::Exit;
-use super::plain::say;
+use super::plain::{json, say};
 use crate::config::Config;
 use crate::container::VM;
 use crate::daemon::Lock;
@@ -22,8 +22,7 @@ use crate::upgrade::memories;
 pub fn run(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     let facts = facts(config)?;
     if output.json {
-        println!("{}", serde_json::to_string_pretty(&facts)?);
-        return Ok(Exit::Ok);
+        return json(&facts);
     }
     for problem in facts["problems"].as_array().into_iter().flatten() {
         say!("! {}", problem.as_str().unwrap_or_default());

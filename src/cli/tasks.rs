@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use rusqlite::Connection;
 
 use super::args::Output;
 use super::exit::Exit;
-use super::plain::say;
+use super::plain::{json, say};
 use crate::config::Config;
 use crate::db::{self, Ledger, NewTask, Task, TaskStatus, now_ms};
 use crate::ids::Folder;
@@ -90,22 +90,22 @@ pub async fn run(config: &Config, command: &Tasks) -> anyhow::Result<Exit> {
         Tasks::List { group, output } => list(config, group.as_deref(), output),
         Tasks::Runs { id, limit, output } => runs(config, id, *limit, output),
         Tasks::Add(add) => add_task(config, add).await,
-        Tasks::Pause(named) => {
-            let task = change(config, named, |c, id, _| db::tasks::pause(c, id, None)).await?;
+        Tasks::Pause(Named { id }) => {
+            let id = id.clone();
+            let task = change(config, move |c| db::tasks::pause(c, &id, None)).await?;
             say!("{} is paused", task.id);
             Ok(Exit::Ok)
         }
-        Tasks::Resume(named) => {
-            let task =
-                change(config, named, |c, id, zone| db::tasks::resume(c, id, zone, now_ms()))
-                    .await?;
+        Tasks::Resume(Named { id }) => {
+            let (id, zone) = (id.clone(), config.timezone);
+            let step = move |c: &Connection| db::tasks::resume(c, &id, zone, now_ms());
+            let task = change(config, step).await?;
             say!("{} runs again: {}", task.id, next(config, &task));
             Ok(Exit::Ok)
         }
-        Tasks::Cancel(named) => {
-            let id =
-                change(config, named, |c, id, _| db::tasks::cancel(c, id).map(|_| id.to_owned()))
-                    .await?;
+        Tasks::Cancel(Named { id }) => {
+            let cancelled = id.clone();
+            change(config, move |c| db::tasks::cancel(c, &cancelled)).await?;
             say!("{id} is cancelled");
             Ok(Exit::Ok)
         }
@@ -114,12 +114,9 @@ pub async fn run(config: &Config, command: &Tasks) -> anyhow::Result<Exit> {
 
 async fn change<T: Send + 'static>(
     config: &Config,
-    named: &Named,
-    change: impl FnOnce(&rusqlite::Connection, &str, chrono_tz::Tz) -> db::Result<T> + Send + 'static,
+    step: impl FnOnce(&Connection) -> db::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
-    let (id, zone) = (named.id.clone(), config.timezone);
-    let ledger = Ledger::open(&config.ledger())?;
-    let changed = ledger.write(move |c| change(c, &id, zone)).await?;
+    let changed = Ledger::open(&config.ledger())?.write(step).await?;
     nudge(config);
     Ok(changed)
 }
@@ -151,18 +148,15 @@ async fn add_task(config: &Config, add: &Add) -> anyhow::Result<Exit> {
         trusted: true,
     };
     let zone = config.timezone;
-    let ledger = Ledger::open(&config.ledger())?;
-    let task = ledger
-        .write(move |c| {
-            if new.chat_jid.is_empty()
-                && let Some(chat) = db::groups::chats(c, Some(&folder))?.into_iter().next()
-            {
-                new.chat_jid = chat.jid;
-            }
-            db::tasks::create(c, &new, zone, now_ms())
-        })
-        .await?;
-    nudge(config);
+    let task = change(config, move |c| {
+        if new.chat_jid.is_empty()
+            && let Some(chat) = db::groups::chats(c, Some(&folder))?.into_iter().next()
+        {
+            new.chat_jid = chat.jid;
+        }
+        db::tasks::create(c, &new, zone, now_ms())
+    })
+    .await?;
     say!("{} is scheduled, next run {}", task.id, next(config, &task));
     Ok(Exit::Ok)
 }
@@ -185,14 +179,13 @@ fn next(config: &Config, task: &Task) -> String {
 }
 
 fn list(config: &Config, group: Option<&str>, output: &Output) -> anyhow::Result<Exit> {
-    let tasks = match (Ledger::look(&config.ledger())?, group) {
-        (None, _) => Vec::new(),
-        (Some(c), None) => db::tasks::all(&c)?,
-        (Some(c), Some(folder)) => db::tasks::of_group(&c, &Folder::parse(folder)?)?,
+    let group = group.map(Folder::parse).transpose()?;
+    let tasks = match Ledger::look(&config.ledger())? {
+        None => Vec::new(),
+        Some(c) => db::tasks::list(&c, group.as_ref())?,
     };
     if output.json {
-        println!("{}", serde_json::to_string_pretty(&tasks)?);
-        return Ok(Exit::Ok);
+        return json(&tasks);
     }
     if tasks.is_empty() {
         say!("no tasks; ask your assistant for one, or see `nanoclaw tasks add --help`");
@@ -231,8 +224,7 @@ fn runs(config: &Config, id: &str, limit: u32, output: &Output) -> anyhow::Resul
         return Ok(Exit::NotFound);
     };
     if output.json {
-        println!("{}", serde_json::to_string_pretty(&json!(runs))?);
-        return Ok(Exit::Ok);
+        return json(&runs);
     }
     for run in &runs {
         let said = run.error.as_deref().or(run.result.as_deref()).unwrap_or("nothing to say");

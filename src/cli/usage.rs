@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::args::Output;
 use super::exit::Exit;
+use super::plain::json;
 use crate::config::Config;
 use crate::db::usage::{self, Line};
 use crate::db::{self, Ledger, Tokens};
@@ -44,8 +45,7 @@ pub fn run(config: &Config, usage: &Usage) -> anyhow::Result<Exit> {
         let facts = json!({"since": first, "today": day, "spent_today": spent, "spent": all,
             "unit": "millionths of a dollar", "prices_as_of": prices::AS_OF,
             "budget": config.budget, "budgets": limits, "lines": lines});
-        println!("{}", serde_json::to_string_pretty(&facts)?);
-        return Ok(Exit::Ok);
+        return json(&facts);
     }
     let of = config.budget.map(|limit| format!(" of {}", dollars(limit))).unwrap_or_default();
     println!(

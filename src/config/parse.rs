@@ -8,6 +8,7 @@ use super::RuntimeChoice;
 use super::{ConfigError, WhatsAppTest, settings, values::Values};
 use crate::channel::pacing::Limits;
 use crate::db::Emoji;
+use crate::isolation;
 
 /// One container for each GiB: a working CLI takes 200 MB, its tools the rest.
 pub fn containers_for(memory: Option<u64>) -> usize {
@@ -92,27 +93,16 @@ pub fn days(text: &str) -> Option<Option<Duration>> {
 
 /// The words of 1.x too.
 pub fn log_level(text: &str) -> Option<tracing::Level> {
-    match text.to_ascii_lowercase().as_str() {
-        "trace" => Some(tracing::Level::TRACE),
-        "debug" => Some(tracing::Level::DEBUG),
-        "info" => Some(tracing::Level::INFO),
-        "warn" => Some(tracing::Level::WARN),
-        "error" | "fatal" => Some(tracing::Level::ERROR),
-        _ => None,
-    }
+    let word = if text.eq_ignore_ascii_case("fatal") { "error" } else { text };
+    // The crate takes numbers, too.
+    word.parse().ok().filter(|_| word.bytes().all(|b| b.is_ascii_alphabetic()))
 }
 
 /// A runtime by its name.
 pub fn runtime(text: &str) -> Option<RuntimeChoice> {
-    match text {
-        "auto" => Some(RuntimeChoice::Auto),
-        "container" => Some(RuntimeChoice::Container),
-        "docker" => Some(RuntimeChoice::Docker),
-        "podman" => Some(RuntimeChoice::Podman),
-        "microvm" => Some(RuntimeChoice::Microvm),
-        "bwrap" => Some(RuntimeChoice::Bwrap),
-        _ => None,
-    }
+    use RuntimeChoice::{Auto, Bwrap, Container, Docker, Microvm, Podman};
+    let all = [Auto, Container, Docker, Podman, Microvm, Bwrap];
+    all.into_iter().find(|choice| isolation::name(*choice) == text)
 }
 
 /// With a host.

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, params};
 
 use super::ledger::Result;
-use super::messages::{self, StoredMessage};
+use super::messages::StoredMessage;
 use super::now_ms;
+use super::sql::Sql;
 use super::turns::{Claimed, open};
 use crate::ids::{Folder, Incarnation, TurnId};
 
@@ -28,24 +29,20 @@ pub struct Claim<'a> {
 /// Claims, for a new turn, everything that one chat of the group has waiting:
 /// the chat whose turn it is longest. Turn and messages change in one step.
 pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
-    let chats: Vec<String> = c
-        .prepare_cached(
-            "SELECT m.chat_jid FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
+    let chats: Vec<String> = c.all(
+        "SELECT m.chat_jid FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
              WHERE c.folder = ?1 AND m.state = 'queued'
              GROUP BY m.chat_jid ORDER BY min(m.seq)",
-        )?
-        .query_map([claim.folder.as_str()], |r| r.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+        [claim.folder],
+    )?;
     let Some(jid) = chats.first().cloned() else { return Ok(None) };
-    let sql = format!(
-        "SELECT {} FROM messages INDEXED BY messages_open
-         WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL ORDER BY seq",
-        messages::COLUMNS
-    );
-    let waiting: Vec<StoredMessage> = c
-        .prepare_cached(&sql)?
-        .query_map([&jid], messages::message)?
-        .collect::<rusqlite::Result<_>>()?;
+    let waiting: Vec<StoredMessage> = c.all(
+        StoredMessage::select(
+            "FROM messages INDEXED BY messages_open
+             WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL ORDER BY seq",
+        ),
+        [&jid],
+    )?;
     let command = waiting
         .iter()
         .enumerate()
@@ -63,30 +60,30 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     let trusted = taken.iter().all(|m| m.trusted);
     let session = if claim.isolate_strangers && !trusted { "isolated" } else { "group" };
     let now = now_ms();
-    c.prepare_cached(
+    c.run(
         "INSERT INTO turns (folder, chat_jid, kind, session, prompt, trusted, state, attempt,
             incarnation, deadline, created_at, started_at)
          VALUES (?1, ?2, 'message', ?3, ?4, ?5, iif(?6 IS NULL, 'queued', 'running'), ?6 IS NOT NULL,
             ?6, iif(?6 IS NULL, NULL, ?7), ?8, iif(?6 IS NULL, NULL, ?9))",
-    )?
-    .execute(params![
-        claim.folder.as_str(),
+        params![
+        claim.folder,
         jid,
         session,
         prompt,
         trusted,
-        claim.incarnation.map(|i| i.0),
+        claim.incarnation,
         claim.deadline,
         // What was said of waiting counts from when the oldest was stored.
         taken.iter().filter(|m| m.state == "queued").map(|m| m.stored_at).min().unwrap_or(now),
         now,
-    ])?;
+    ],
+    )?;
     let turn = c.last_insert_rowid();
-    c.prepare_cached(
+    c.run(
         "UPDATE messages INDEXED BY messages_open SET turn = ?2,
             state = CASE state WHEN 'queued' THEN 'in_turn' ELSE state END
          WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL AND seq BETWEEN ?3 AND ?4",
-    )?
-    .execute(params![jid, turn, first, last])?;
+        params![jid, turn, first, last],
+    )?;
     Ok(Some(Claimed { open: open(c, TurnId(turn))?, prompt, jid, more }))
 }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Result;
+use super::sql::Sql;
 use crate::ids::{Folder, TurnId};
 
 /// A file, or the reason why there is none.
@@ -44,9 +45,8 @@ pub(super) fn decode(column: Option<String>) -> Vec<Attachment> {
 /// The group that a message's files go to; `None` if it is not served, or if the
 /// message is known already.
 pub fn receiver(c: &Connection, jid: &str, id: &str) -> Result<Option<Folder>> {
-    let known = c
-        .prepare_cached("SELECT 1 FROM messages WHERE chat_jid = ?1 AND id = ?2")?
-        .exists(params![jid, id])?;
+    let known =
+        c.has("SELECT 1 FROM messages WHERE chat_jid = ?1 AND id = ?2", params![jid, id])?;
     if known {
         return Ok(None);
     }
@@ -55,62 +55,54 @@ pub fn receiver(c: &Connection, jid: &str, id: &str) -> Result<Option<Folder>> {
 
 /// The files of a turn's messages, in their order.
 pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<Attachment>> {
-    let mut statement = c.prepare_cached(
+    let columns: Vec<Option<String>> = c.all(
         "SELECT attachments FROM messages WHERE turn = ?1 AND attachments IS NOT NULL ORDER BY seq",
+        [turn],
     )?;
-    let columns = statement.query_map([turn.0], |r| r.get(0))?;
-    let columns = columns.collect::<rusqlite::Result<Vec<Option<String>>>>()?;
     Ok(columns.into_iter().flat_map(decode).collect())
 }
 
 /// The paths, beneath their groups' folders, of all files that came with messages.
 /// A name has enough that is random in it to be one file.
 pub fn received(c: &Connection) -> Result<BTreeSet<String>> {
-    let mut statement = c.prepare(
+    c.all(
         "SELECT f.value ->> 'path' FROM messages m INDEXED BY messages_files, json_each(m.attachments) f
          WHERE m.attachments IS NOT NULL AND f.value ->> 'path' IS NOT NULL",
-    )?;
-    let rows = statement.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+        [],
+    )
 }
 
 /// Adds files to a row of the outbox that was added in the same step.
 pub fn attach(c: &Connection, turn: TurnId, key: &str, files: &[Attachment]) -> Result<()> {
-    c.prepare_cached(
+    c.run(
         "UPDATE outbox SET attachments = ?3 WHERE turn = ?1 AND key = ?2 AND part = 0",
-    )?
-    .execute(params![turn.0, key, encode(files)])?;
-    Ok(())
+        params![turn, key, encode(files)],
+    )
 }
 
 /// How many rows with files wait for a chat.
 pub fn waiting(c: &Connection, jid: &str) -> Result<i64> {
-    Ok(c.query_row(
+    c.one(
         "SELECT count(*) FROM outbox WHERE chat_jid = ?1 AND state = 'pending' AND attachments IS NOT NULL",
         [jid],
-        |r| r.get(0),
-    )?)
+    )
 }
 
 /// Whether a row of this turn names this file.
 pub fn is_named(c: &Connection, turn: TurnId, path: &str) -> Result<bool> {
-    Ok(c.query_row(
+    c.has(
         "SELECT 1 FROM outbox, json_each(outbox.attachments) f
          WHERE turn = ?1 AND f.value ->> 'path' = ?2",
-        params![turn.0, path],
-        |_| Ok(()),
+        params![turn, path],
     )
-    .optional()?
-    .is_some())
 }
 
 /// The paths that the outbox still needs: of rows that wait, and of those that
 /// were sent after `since` (milliseconds).
 pub fn needed(c: &Connection, since: i64) -> Result<BTreeSet<String>> {
-    let mut statement = c.prepare(
+    c.all(
         "SELECT f.value ->> 'path' FROM outbox, json_each(outbox.attachments) f
          WHERE outbox.attachments IS NOT NULL AND (state = 'pending' OR sent_at > ?1)",
-    )?;
-    let rows = statement.query_map([since], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+        [since],
+    )
 }

@@ -1,52 +1,57 @@
 //! Groups (folders) and chats (addresses linked to them).
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::ledger::{LedgerError, Result};
+use super::ledger::{LedgerError, Result, refuse};
 use super::people;
 use super::rooms::Closed;
+use super::sql::{FromRow, Sql, row};
 use crate::ids::Folder;
 
 mod meant;
 pub use meant::{meant, pick};
 
-/// A group: a folder with an agent of its own.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Group {
-    /// Its folder under `groups/`, which is its identity.
-    pub folder: Folder,
-    /// The name for people.
-    pub name: String,
-    /// Whether it may administer.
-    pub is_main: bool,
-    /// What wakes the agent; empty for `@` and the assistant's name.
-    pub trigger: String,
-    /// Whether a message must begin with the trigger.
-    pub requires_trigger: bool,
-    /// What its agent may reach: `web`, `api`, or domains with commas between.
-    pub egress: String,
-    /// The model to ask for, if not the installation's.
-    pub model: Option<String>,
-    /// Who may wake the agent besides the owner.
-    pub speakers: Speakers,
-    /// Whether what others say without waking the agent is kept and shown to it.
-    pub keeps_context: bool,
-    /// What it wants of its container.
-    pub container: Wants,
+row! {
+    /// A group: a folder with an agent of its own.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct Group {
+        /// Its folder under `groups/`, which is its identity.
+        pub folder: Folder,
+        /// The name for people.
+        pub name: String,
+        /// Whether it may administer.
+        pub is_main: bool,
+        /// What wakes the agent; empty for `@` and the assistant's name.
+        pub trigger: String,
+        /// Whether a message must begin with the trigger.
+        pub requires_trigger: bool,
+        /// What its agent may reach: `web`, `api`, or domains with commas between.
+        pub egress: String,
+        /// The model to ask for, if not the installation's.
+        pub model: Option<String>,
+        /// Who may wake the agent besides the owner.
+        pub speakers: Speakers => Speakers::stored,
+        /// Whether what others say without waking the agent is kept and shown to it.
+        pub keeps_context: bool,
+        /// What it wants of its container.
+        pub container: Wants = "isolation = 'vm', memory, cpus, once",
+    }
 }
 
-/// What a group wants of its container, from its next one on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Wants {
-    /// Whether it waits rather than run without a virtual machine.
-    pub vm: bool,
-    /// MiB of memory, if not the usual.
-    pub memory: Option<u32>,
-    /// CPUs, if not the usual.
-    pub cpus: Option<f64>,
-    /// Whether each container ends with its turn.
-    pub once: bool,
+row! {
+    /// What a group wants of its container, from its next one on.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+    pub struct Wants {
+        /// Whether it waits rather than run without a virtual machine.
+        pub vm: bool = "isolation = 'vm'",
+        /// MiB of memory, if not the usual.
+        pub memory: Option<u32>,
+        /// CPUs, if not the usual.
+        pub cpus: Option<f64>,
+        /// Whether each container ends with its turn.
+        pub once: bool,
+    }
 }
 
 /// Who may wake a group's agent besides the owner.
@@ -79,6 +84,11 @@ impl Speakers {
             "owner" | "me" => Some(Speakers::Owner),
             _ => None,
         }
+    }
+
+    /// What a word in the ledger means.
+    fn stored(word: String) -> Speakers {
+        Speakers::parse(&word).unwrap_or(Speakers::Owner)
     }
 
     /// What holds for a new group with this chat, if nobody says: where strangers may
@@ -116,111 +126,66 @@ pub struct NewGroup {
     pub chats: Vec<String>,
 }
 
-/// An address on some network.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Chat {
-    /// The address, such as `tg:1` or `terminal:main`.
-    pub jid: String,
-    /// Its name, or the address while none is known.
-    pub name: String,
-    /// Whether several people are in it.
-    pub is_group: bool,
-    /// The channel that reported it.
-    pub channel: Option<String>,
-    /// The group that it is linked to.
-    pub folder: Option<Folder>,
-    /// When somebody last wrote there (ISO 8601); empty if nobody did.
-    pub last_activity: String,
-    /// Why it cannot be written to, if it cannot.
-    pub closed: Option<Closed>,
-}
-
-const COLUMNS: &str =
-    "g.folder, g.name, g.is_main, g.trigger, g.requires_trigger, g.egress, g.model,
-    g.speakers, g.keeps_context, g.isolation = 'vm', g.memory, g.cpus, g.once";
-
-fn folder(text: String) -> rusqlite::Result<Folder> {
-    Folder::parse(&text).map_err(|e| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
-    })
-}
-
-fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
-    Ok(Group {
-        folder: folder(row.get(0)?)?,
-        name: row.get(1)?,
-        is_main: row.get(2)?,
-        trigger: row.get(3)?,
-        requires_trigger: row.get(4)?,
-        egress: row.get(5)?,
-        model: row.get(6)?,
-        speakers: Speakers::parse(&row.get::<_, String>(7)?).unwrap_or(Speakers::Owner),
-        keeps_context: row.get(8)?,
-        container: Wants {
-            vm: row.get(9)?,
-            memory: row.get(10)?,
-            cpus: row.get(11)?,
-            once: row.get(12)?,
-        },
-    })
-}
-
-fn chat(row: &Row<'_>) -> rusqlite::Result<Chat> {
-    let jid: String = row.get(0)?;
-    Ok(Chat {
-        name: row.get::<_, Option<String>>(1)?.unwrap_or_else(|| jid.clone()),
-        jid,
-        is_group: row.get::<_, Option<bool>>(2)?.unwrap_or(false),
-        channel: row.get(3)?,
-        folder: row.get::<_, Option<String>>(4)?.map(folder).transpose()?,
-        last_activity: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
-        closed: row.get::<_, Option<String>>(6)?.as_deref().and_then(Closed::parse),
-    })
+row! {
+    /// An address on some network.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct Chat {
+        /// The address, such as `tg:1` or `terminal:main`.
+        pub jid: String,
+        /// Its name, or the address while none is known.
+        pub name: String = "COALESCE(name, jid)",
+        /// Whether several people are in it.
+        pub is_group: bool = "COALESCE(is_group, 0)",
+        /// The channel that reported it.
+        pub channel: Option<String>,
+        /// The group that it is linked to.
+        pub folder: Option<Folder>,
+        /// When somebody last wrote there (ISO 8601); empty if nobody did.
+        pub last_activity: String = "COALESCE(last_message_time, '')",
+        /// Why it cannot be written to, if it cannot.
+        pub closed: Option<Closed> => Closed::stored,
+    }
 }
 
 /// All groups, main first. Rows of a 1.x database whose folder breaks the naming
 /// rule are passed over, as the original does.
 pub fn all(c: &Connection) -> Result<Vec<Group>> {
-    let sql = format!("SELECT {COLUMNS} FROM groups g ORDER BY g.is_main DESC, g.folder");
+    let sql = Group::select("FROM groups ORDER BY is_main DESC, folder");
     let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map([], |row| Ok(group(row).ok()))?;
+    let rows = statement.query_map([], |row| Ok(Group::read(row, &mut 0).ok()))?;
     Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// One group.
 pub fn by_folder(c: &Connection, folder: &Folder) -> Result<Option<Group>> {
-    let sql = format!("SELECT {COLUMNS} FROM groups g WHERE g.folder = ?1");
-    Ok(c.prepare_cached(&sql)?.query_row([folder.as_str()], group).optional()?)
+    c.first(Group::select("FROM groups WHERE folder = ?1"), [folder])
 }
 
 /// The group that a chat is linked to.
 pub fn of_chat(c: &Connection, jid: &str) -> Result<Option<Group>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM chats c JOIN groups g ON g.folder = c.folder WHERE c.jid = ?1"
-    );
-    Ok(c.prepare_cached(&sql)?.query_row([jid], group).optional()?)
+    c.first(
+        Group::select("FROM groups WHERE folder = (SELECT folder FROM chats WHERE jid = ?1)"),
+        [jid],
+    )
 }
 
 /// The chats of one group, or of all; unlinked ones too when `folder` is `None`.
 pub fn chats(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Chat>> {
-    let mut statement = c.prepare_cached(
-        "SELECT jid, name, is_group, channel, folder, last_message_time, closed FROM chats
-         WHERE jid <> '__group_sync__' AND (?1 IS NULL OR folder = ?1)
+    let sql = Chat::select(
+        "FROM chats WHERE jid <> '__group_sync__' AND (?1 IS NULL OR folder = ?1)
          ORDER BY COALESCE(last_message_time, '') DESC, jid",
-    )?;
-    let rows = statement.query_map([folder.map(Folder::as_str)], chat)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    );
+    c.all(sql, [folder])
 }
 
 /// The chats of main that its owner uses: those that somebody has written in, else
 /// all of them.
 pub fn chats_of_owner(c: &Connection) -> Result<Vec<String>> {
-    let mut statement = c.prepare(
+    let all: Vec<(String, bool)> = c.all(
         "SELECT c.jid, EXISTS (SELECT 1 FROM messages m WHERE m.chat_jid = c.jid)
          FROM chats c JOIN groups g ON g.folder = c.folder WHERE g.is_main = 1 ORDER BY c.jid",
+        [],
     )?;
-    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    let all = rows.collect::<rusqlite::Result<Vec<(String, bool)>>>()?;
     let used: Vec<String> = all.iter().filter(|c| c.1).map(|c| c.0.clone()).collect();
     Ok(if used.is_empty() { all.into_iter().map(|c| c.0).collect() } else { used })
 }
@@ -235,7 +200,7 @@ pub fn see_chat(
     channel: Option<&str>,
     is_group: Option<bool>,
 ) -> Result<()> {
-    c.prepare_cached(
+    c.run(
         "INSERT INTO chats (jid, name, last_message_time, channel, is_group)
          VALUES (?1, COALESCE(?2, ?1), ?3, ?4, COALESCE(?5, 0))
          ON CONFLICT (jid) DO UPDATE SET
@@ -243,31 +208,20 @@ pub fn see_chat(
             last_message_time = MAX(COALESCE(last_message_time, ''), ?3),
             channel = COALESCE(?4, channel),
             is_group = COALESCE(?5, is_group)",
-    )?
-    .execute(params![jid, name, timestamp, channel, is_group])?;
-    Ok(())
+        params![jid, name, timestamp, channel, is_group],
+    )
 }
 
 /// After how many seconds messages of a chat disappear, if they do.
 pub fn timer(c: &Connection, jid: &str) -> Result<Option<u32>> {
-    let seconds: Option<u32> = c
-        .prepare_cached("SELECT timer FROM chats WHERE jid = ?1")?
-        .query_row([jid], |r| r.get(0))
-        .optional()?;
+    let seconds: Option<u32> = c.first("SELECT timer FROM chats WHERE jid = ?1", [jid])?;
     Ok(seconds.filter(|seconds| *seconds > 0))
 }
 
 /// Notes that; 0 for never. A chat that is not known yet has none.
 pub fn set_timer(c: &Connection, jid: &str, seconds: u32) -> Result<()> {
     let jid = people::canonical(c, jid)?;
-    c.prepare_cached("UPDATE chats SET timer = ?2 WHERE jid = ?1 AND timer <> ?2")?
-        .execute(params![jid, seconds])?;
-    Ok(())
-}
-
-/// What stands in the way of a registration.
-fn refuse<T>(reason: String) -> Result<T> {
-    Err(LedgerError::Refused(reason))
+    c.run("UPDATE chats SET timer = ?2 WHERE jid = ?1 AND timer <> ?2", params![jid, seconds])
 }
 
 /// Adds a group. A folder or chat that is taken is refused, never replaced.
@@ -279,32 +233,25 @@ pub fn add(c: &Connection, new: &NewGroup) -> Result<()> {
             g.folder
         ));
     }
-    c.execute(
-        "INSERT INTO groups (folder, name, is_main, trigger, requires_trigger, egress, speakers, keeps_context,
-            added_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
-        params![
-            g.folder.as_str(),
-            g.name,
-            g.is_main,
-            g.trigger,
-            g.requires_trigger,
-            g.egress,
-            g.speakers.as_str(),
-            g.keeps_context,
-        ],
+    c.run(
+        "INSERT INTO groups (folder, name, is_main, added_at)
+         VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+        params![g.folder, g.name, g.is_main],
     )?;
+    update(c, g)?;
     new.chats.iter().try_for_each(|jid| link(c, &g.folder, jid))
 }
 
 /// Changes a group's settings; its folder and whether it is main stay.
 pub fn update(c: &Connection, g: &Group) -> Result<()> {
-    c.execute(
+    let Wants { vm, memory, cpus, once } = &g.container;
+    c.run(
         "UPDATE groups SET name = ?2, trigger = ?3, requires_trigger = ?4, egress = ?5, model = ?6,
-            speakers = ?7, keeps_context = ?8
+            speakers = ?7, keeps_context = ?8, isolation = iif(?9, 'vm', 'any'), isolation_told = 0,
+            memory = ?10, cpus = ?11, once = ?12
          WHERE folder = ?1",
         params![
-            g.folder.as_str(),
+            g.folder,
             g.name,
             g.trigger,
             g.requires_trigger,
@@ -312,36 +259,29 @@ pub fn update(c: &Connection, g: &Group) -> Result<()> {
             g.model,
             g.speakers.as_str(),
             g.keeps_context,
+            vm,
+            memory,
+            cpus,
+            once,
         ],
-    )?;
-    let Wants { vm, memory, cpus, once } = &g.container;
-    c.execute(
-        "UPDATE groups SET isolation = iif(?2, 'vm', 'any'), isolation_told = 0, memory = ?3,
-             cpus = ?4, once = ?5
-         WHERE folder = ?1",
-        params![g.folder.as_str(), vm, memory, cpus, once],
-    )?;
-    Ok(())
+    )
 }
 
 /// Notes whether a group waits for a virtual machine. The chats where that is to be
 /// told now: those with a message that waits, once.
 pub fn bar(c: &Connection, folder: &Folder, waits: bool) -> Result<Vec<String>> {
-    let mut statement = c.prepare_cached(
-        "SELECT jid FROM chats JOIN groups g USING (folder)
-         WHERE folder = ?1 AND NOT g.isolation_told
-             AND jid IN (SELECT chat_jid FROM messages WHERE state = 'queued')
-         ORDER BY jid",
-    )?;
     let chats = match waits {
-        true => statement
-            .query_map([folder.as_str()], |r| r.get(0))?
-            .collect::<rusqlite::Result<_>>()?,
+        true => c.all(
+            "SELECT jid FROM chats JOIN groups g USING (folder)
+             WHERE folder = ?1 AND NOT g.isolation_told
+                 AND jid IN (SELECT chat_jid FROM messages WHERE state = 'queued')
+             ORDER BY jid",
+            [folder],
+        )?,
         false => Vec::new(),
     };
     if !waits || !chats.is_empty() {
-        c.prepare_cached("UPDATE groups SET isolation_told = ?2 WHERE folder = ?1")?
-            .execute(params![folder.as_str(), waits])?;
+        c.run("UPDATE groups SET isolation_told = ?2 WHERE folder = ?1", params![folder, waits])?;
     }
     Ok(chats)
 }
@@ -366,8 +306,7 @@ pub fn link(c: &Connection, folder: &Folder, jid: &str) -> Result<()> {
         _ => {}
     }
     see_chat(c, jid, None, "", None, None)?;
-    c.execute("UPDATE chats SET folder = ?2 WHERE jid = ?1", params![jid, folder.as_str()])?;
-    Ok(())
+    c.run("UPDATE chats SET folder = ?2 WHERE jid = ?1", params![jid, folder])
 }
 
 /// Unlinks a group's chats and forgets it; its folder, its history and what is
@@ -376,25 +315,23 @@ pub fn remove(c: &Connection, folder: &Folder) -> Result<()> {
     if by_folder(c, folder)?.is_none() {
         return Err(unknown(folder));
     }
-    let open: i64 = c.query_row(
+    let open: i64 = c.one(
         "SELECT (SELECT count(*) FROM turns WHERE folder = ?1 AND state IN ('queued', 'running'))
               + (SELECT count(*) FROM incarnations WHERE folder = ?1 AND state <> 'dead')",
-        [folder.as_str()],
-        |r| r.get(0),
+        [folder],
     )?;
     if open > 0 {
         return refuse(format!(
             "{folder} has an agent at work; try again when it has answered, or stop the daemon first"
         ));
     }
-    c.execute(
+    c.run(
         "UPDATE messages SET state = 'ignored', reason = 'group removed'
          WHERE state = 'queued' AND chat_jid IN (SELECT jid FROM chats WHERE folder = ?1)",
-        [folder.as_str()],
+        [folder],
     )?;
     super::tasks::pause_of_group(c, folder, "the group was removed")?;
-    c.execute("UPDATE chats SET folder = NULL WHERE folder = ?1", [folder.as_str()])?;
-    c.execute("DELETE FROM sessions WHERE group_folder = ?1", [folder.as_str()])?;
-    c.execute("DELETE FROM groups WHERE folder = ?1", [folder.as_str()])?;
-    Ok(())
+    c.run("UPDATE chats SET folder = NULL WHERE folder = ?1", [folder])?;
+    c.run("DELETE FROM sessions WHERE group_folder = ?1", [folder])?;
+    c.run("DELETE FROM groups WHERE folder = ?1", [folder])
 }

@@ -4,68 +4,68 @@ use rusqlite::{Connection, params};
 
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::{Sql, row};
 use crate::container::Process;
 use crate::ids::{Folder, Incarnation};
 
-/// An incarnation that is not known to be dead.
-#[derive(Clone, Debug)]
-pub struct OpenIncarnation {
-    /// Its number.
-    pub id: Incarnation,
-    /// Its group's folder, as it was.
-    pub folder: String,
+row! {
+    /// An incarnation that is not known to be dead.
+    #[derive(Clone, Debug)]
+    pub struct OpenIncarnation {
+        /// Its number.
+        pub id: Incarnation,
+        /// Its group's folder, as it was.
+        pub folder: String,
+    }
 }
 
 /// A new number for a start that is about to happen.
 pub fn open(c: &Connection, folder: &Folder, runtime: &str) -> Result<Incarnation> {
-    c.prepare_cached(
+    c.run(
         "INSERT INTO incarnations (folder, runtime, state, started_at) VALUES (?1, ?2, 'starting', ?3)",
-    )?
-    .execute(params![folder.as_str(), runtime, now_ms()])?;
+        params![folder, runtime, now_ms()],
+    )?;
     Ok(Incarnation(c.last_insert_rowid()))
 }
 
 /// Notes the process of a start that happened.
 pub fn live(c: &Connection, id: Incarnation, process: &Process) -> Result<()> {
-    c.prepare_cached(
+    c.run(
         "UPDATE incarnations SET state = 'live', pid = ?2, start_time = ?3, boot_id = ?4 WHERE id = ?1",
-    )?
-    .execute(params![id.0, process.pid, process.start_time as i64, process.boot_id])?;
-    Ok(())
+        params![id, process.pid, process.start_time as i64, process.boot_id],
+    )
 }
 
 /// Notes that nothing of it is left.
 pub fn dead(c: &Connection, id: Incarnation, reason: &str) -> Result<()> {
-    c.prepare_cached(
+    c.run(
         "UPDATE incarnations SET state = 'dead', ended_at = ?2, end_reason = ?3 WHERE id = ?1",
-    )?
-    .execute(params![id.0, now_ms(), reason])?;
-    Ok(())
+        params![id, now_ms(), reason],
+    )
 }
 
 /// Those not known to be dead, oldest first.
 pub fn not_dead(c: &Connection) -> Result<Vec<OpenIncarnation>> {
-    let mut statement = c.prepare(
-        "SELECT id, folder FROM incarnations INDEXED BY incarnations_open
-         WHERE state <> 'dead' ORDER BY id",
-    )?;
-    let rows = statement
-        .query_map([], |r| Ok(OpenIncarnation { id: Incarnation(r.get(0)?), folder: r.get(1)? }))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(
+        OpenIncarnation::select(
+            "FROM incarnations INDEXED BY incarnations_open WHERE state <> 'dead' ORDER BY id",
+        ),
+        [],
+    )
 }
 
 /// The last record of its guest whose effect is committed.
 pub fn out_seq(c: &Connection, id: Incarnation) -> Result<u64> {
-    let seq: i64 =
-        c.query_row("SELECT out_seq FROM incarnations WHERE id = ?1", [id.0], |r| r.get(0))?;
+    let seq: i64 = c.one("SELECT out_seq FROM incarnations WHERE id = ?1", [id])?;
     Ok(u64::try_from(seq).unwrap_or(0))
 }
 
 /// Notes, together with a record's effect, that it is done. `false` if it was
 /// done before: then there is nothing more to do.
 pub fn advance(c: &Connection, id: Incarnation, sequence: u64) -> Result<bool> {
-    let rows = c
-        .prepare_cached("UPDATE incarnations SET out_seq = ?2 WHERE id = ?1 AND out_seq < ?2")?
-        .execute(params![id.0, sequence as i64])?;
+    let rows = c.change(
+        "UPDATE incarnations SET out_seq = ?2 WHERE id = ?1 AND out_seq < ?2",
+        params![id, sequence as i64],
+    )?;
     Ok(rows == 1)
 }

@@ -49,6 +49,11 @@ impl LedgerError {
 /// A result of the ledger.
 pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
+/// Refuses a change, in words that help whoever asked for it.
+pub fn refuse<T>(reason: impl Into<String>) -> Result<T> {
+    Err(LedgerError::Refused(reason.into()))
+}
+
 /// Answers one caller, once its batch is committed (`None`) or lost (the reason).
 type Reply = Box<dyn FnOnce(Option<String>) + Send>;
 /// Runs in the open transaction, or is told why there is none. Besides the reply it

@@ -6,29 +6,33 @@ use rusqlite::{Connection, params};
 
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::{Sql, row};
 
 /// Only turns of the latest are looked at; what is older nobody scrolls back to.
 const TURNS: i64 = 200;
 /// Only messages of this age are, in milliseconds.
 const AGE: i64 = 24 * 60 * 60 * 1000;
 
-/// A message that something is to be shown on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The chat.
-    pub jid: String,
-    /// The network's id of the message.
-    pub id: String,
-    /// Who wrote it.
-    pub sender: String,
-    /// Whether the owner's own account wrote it.
-    pub from_me: bool,
-    /// Whether several people are in the chat.
-    pub is_group: bool,
-    /// Whether it is yet to be shown as read.
-    pub unread: bool,
-    /// The emoji to show in place of the one that is shown; empty to take that away.
-    pub emoji: Option<String>,
+row! {
+    /// A message that something is to be shown on.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Mark {
+        /// The chat.
+        pub jid: String = "m.chat_jid",
+        /// The network's id of the message.
+        pub id: String = "m.id",
+        /// Who wrote it.
+        pub sender: String = "m.sender",
+        /// Whether the owner's own account wrote it.
+        pub from_me: bool = "m.is_from_me",
+        /// Whether several people are in the chat.
+        pub is_group: bool = "COALESCE(c.is_group, 0)",
+        /// Whether it is yet to be shown as read.
+        pub unread: bool = "m.seen = 0",
+        /// The emoji to show in place of the one that is shown; empty to take that away.
+        pub emoji: Option<String> = "nullif(CASE m.state WHEN 'in_turn' THEN ?1 WHEN 'answered' THEN ?2 WHEN 'failed' THEN ?3 END,
+            COALESCE(m.reaction, '')) AS emoji",
+    }
 }
 
 /// The emoji of each state, empty for none.
@@ -44,45 +48,33 @@ pub struct Emoji {
 
 /// What is to be shown now, oldest first. Without `emoji` none is put on anything.
 pub fn due(c: &Connection, emoji: Option<&Emoji>) -> Result<Vec<Mark>> {
-    let mut statement = c.prepare_cached(
-        "SELECT m.chat_jid, m.id, m.sender, m.is_from_me, COALESCE(c.is_group, 0), m.seen, COALESCE(m.reaction, ''),
-            CASE m.state WHEN 'in_turn' THEN ?1 WHEN 'answered' THEN ?2 WHEN 'failed' THEN ?3 END AS wanted
-         FROM messages m INDEXED BY messages_turn JOIN chats c ON c.jid = m.chat_jid
-         WHERE m.turn > (SELECT COALESCE(max(id), 0) - ?4 FROM turns) AND m.stored_at > ?5 AND m.seen < 2
-            AND (m.seen = 0 OR COALESCE(m.reaction, '') <> wanted)
-         ORDER BY m.seq",
-    )?;
     let [working, done, failed] = match emoji {
         Some(e) => [&e.working, &e.done, &e.failed].map(|word| Some(word.as_str())),
         None => [None; 3],
     };
-    let rows = statement.query_map(params![working, done, failed, TURNS, now_ms() - AGE], |r| {
-        let (shown, wanted): (String, Option<String>) = (r.get(6)?, r.get(7)?);
-        Ok(Mark {
-            jid: r.get(0)?,
-            id: r.get(1)?,
-            sender: r.get(2)?,
-            from_me: r.get(3)?,
-            is_group: r.get(4)?,
-            unread: r.get::<_, i64>(5)? == 0,
-            emoji: wanted.filter(|wanted| *wanted != shown),
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let sql = Mark::select(
+        "FROM messages m INDEXED BY messages_turn JOIN chats c ON c.jid = m.chat_jid
+         WHERE m.turn > (SELECT COALESCE(max(id), 0) - ?4 FROM turns) AND m.stored_at > ?5 AND m.seen < 2
+            AND (m.seen = 0 OR emoji IS NOT NULL)
+         ORDER BY m.seq",
+    );
+    c.all(sql, params![working, done, failed, TURNS, now_ms() - AGE])
 }
 
 /// Notes that a message is shown as read.
 pub fn read(c: &Connection, mark: &Mark) -> Result<()> {
-    c.prepare_cached("UPDATE messages SET seen = 1 WHERE chat_jid = ?1 AND id = ?2 AND seen = 0")?
-        .execute(params![mark.jid, mark.id])?;
-    Ok(())
+    c.run(
+        "UPDATE messages SET seen = 1 WHERE chat_jid = ?1 AND id = ?2 AND seen = 0",
+        params![mark.jid, mark.id],
+    )
 }
 
 /// Notes the emoji that a message shows.
 pub fn reacted(c: &Connection, mark: &Mark, emoji: &str) -> Result<()> {
-    c.prepare_cached("UPDATE messages SET reaction = ?3 WHERE chat_jid = ?1 AND id = ?2")?
-        .execute(params![mark.jid, mark.id, emoji])?;
-    Ok(())
+    c.run(
+        "UPDATE messages SET reaction = ?3 WHERE chat_jid = ?1 AND id = ?2",
+        params![mark.jid, mark.id, emoji],
+    )
 }
 
 #[cfg(test)]

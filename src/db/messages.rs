@@ -3,12 +3,13 @@
 //! `ignored(reason)`, `context` (shown with the next turn, once: `turn` is set
 //! then), `queued`, `in_turn`, `answered`, `answered(silent)`, `failed(reason)`.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::{Sql, row};
 use crate::ids::TurnId;
 
 /// A message as a channel hands it over.
@@ -92,69 +93,45 @@ pub enum Stored {
     Known,
 }
 
-/// A message as it stands in the ledger.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StoredMessage {
-    /// Its place in the order of all messages.
-    pub seq: i64,
-    /// The network's id.
-    pub id: String,
-    /// The chat's address.
-    pub chat_jid: String,
-    /// The sender's address.
-    pub sender: String,
-    /// The sender's name.
-    pub sender_name: String,
-    /// The text.
-    pub content: String,
-    /// When it was sent (ISO 8601).
-    pub timestamp: String,
-    /// Whether the owner's own account sent it.
-    pub from_me: bool,
-    /// Whether it is the owner's beyond doubt.
-    pub trusted: bool,
-    /// The quoted message's id.
-    pub reply_to: Option<String>,
-    /// The quoted text.
-    pub reply_content: Option<String>,
-    /// The quoted sender.
-    pub reply_sender: Option<String>,
-    /// The state's word.
-    pub state: String,
-    /// Why, for some states.
-    pub reason: Option<String>,
-    /// The turn that showed it.
-    pub turn: Option<i64>,
-    /// When the ledger had it, milliseconds.
-    pub stored_at: i64,
-    /// Its files.
-    pub attachments: Vec<Attachment>,
-}
-
-pub(super) const COLUMNS: &str = "seq, id, chat_jid, sender, sender_name, content, timestamp,
-    is_from_me, trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
-    state, reason, turn, stored_at, attachments";
-
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
-    Ok(StoredMessage {
-        seq: row.get(0)?,
-        id: row.get(1)?,
-        chat_jid: row.get(2)?,
-        sender: row.get(3)?,
-        sender_name: row.get(4)?,
-        content: row.get(5)?,
-        timestamp: row.get(6)?,
-        from_me: row.get(7)?,
-        trusted: row.get(8)?,
-        reply_to: row.get(9)?,
-        reply_content: row.get(10)?,
-        reply_sender: row.get(11)?,
-        state: row.get(12)?,
-        reason: row.get(13)?,
-        turn: row.get(14)?,
-        stored_at: row.get(15)?,
-        attachments: files::decode(row.get(16)?),
-    })
+row! {
+    /// A message as it stands in the ledger.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct StoredMessage {
+        /// Its place in the order of all messages.
+        pub seq: i64,
+        /// The network's id.
+        pub id: String,
+        /// The chat's address.
+        pub chat_jid: String,
+        /// The sender's address.
+        pub sender: String,
+        /// The sender's name.
+        pub sender_name: String,
+        /// The text.
+        pub content: String,
+        /// When it was sent (ISO 8601).
+        pub timestamp: String,
+        /// Whether the owner's own account sent it.
+        pub from_me: bool = "is_from_me",
+        /// Whether it is the owner's beyond doubt.
+        pub trusted: bool,
+        /// The quoted message's id.
+        pub reply_to: Option<String> = "reply_to_message_id",
+        /// The quoted text.
+        pub reply_content: Option<String> = "reply_to_message_content",
+        /// The quoted sender.
+        pub reply_sender: Option<String> = "reply_to_sender_name",
+        /// The state's word.
+        pub state: String,
+        /// Why, for some states.
+        pub reason: Option<String>,
+        /// The turn that showed it.
+        pub turn: Option<i64>,
+        /// When the ledger had it, milliseconds.
+        pub stored_at: i64,
+        /// Its files.
+        pub attachments: Vec<Attachment> => files::decode,
+    }
 }
 
 /// Stores a message of a linked chat. The same (chat, id) again counts once.
@@ -168,26 +145,37 @@ pub fn store(
         Some((id, name, text)) => (Some(id), Some(name), Some(text)),
         None => (None, None, None),
     };
-    let rows = c
-        .prepare_cached(
-            "INSERT INTO messages (id, chat_jid, sender, sender_name, content, timestamp, is_from_me,
+    let rows = c.change(
+        "INSERT INTO messages (id, chat_jid, sender, sender_name, content, timestamp, is_from_me,
                 trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
                 state, reason, stored_at, attachments)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (chat_jid, id) DO NOTHING",
-        )?
-        .execute(params![
-            m.id, m.jid, m.sender, m.sender_name, m.content, m.timestamp, m.from_me, m.trusted,
-            reply_id, reply_text, reply_name, state.as_str(), reason, now_ms(),
+        params![
+            m.id,
+            m.jid,
+            m.sender,
+            m.sender_name,
+            m.content,
+            m.timestamp,
+            m.from_me,
+            m.trusted,
+            reply_id,
+            reply_text,
+            reply_name,
+            state.as_str(),
+            reason,
+            now_ms(),
             files::encode(&m.attachments),
-        ])?;
+        ],
+    )?;
     Ok(if rows == 1 { Stored::New } else { Stored::Known })
 }
 
 /// Rewrites a message that no turn has shown yet; `false` if it is too late. `wakes`
 /// makes context a message that is to be answered.
 pub fn edit(c: &Connection, jid: &str, id: &str, content: &str, wakes: bool) -> Result<bool> {
-    let rows = c.execute(
+    let rows = c.change(
         "UPDATE messages SET content = ?3, state = iif(?4, 'queued', state), reason = iif(?4, NULL, reason)
          WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
         params![jid, id, content, wakes],
@@ -197,40 +185,35 @@ pub fn edit(c: &Connection, jid: &str, id: &str, content: &str, wakes: bool) -> 
 
 /// Who wrote a message, and whether a turn works on it or is going to.
 pub fn author(c: &Connection, jid: &str, id: &str) -> Result<Option<(String, bool)>> {
-    Ok(c.prepare_cached(
+    c.first(
         "SELECT sender, state IN ('queued', 'in_turn') FROM messages WHERE chat_jid = ?1 AND id = ?2",
-    )?
-    .query_row(params![jid, id], |r| Ok((r.get(0)?, r.get(1)?)))
-    .optional()?)
+        params![jid, id],
+    )
 }
 
 /// The sender's name and the text of what has this id in a chat; no name for the
 /// assistant.
 pub fn said(c: &Connection, jid: &str, id: &str) -> Result<Option<(Option<String>, String)>> {
-    let theirs = c
-        .prepare_cached(
-            "SELECT sender_name, content FROM messages WHERE chat_jid = ?1 AND id = ?2",
-        )?
-        .query_row(params![jid, id], |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
+    let theirs = c.first(
+        "SELECT sender_name, content FROM messages WHERE chat_jid = ?1 AND id = ?2",
+        params![jid, id],
+    )?;
     if theirs.is_some() {
         return Ok(theirs);
     }
-    Ok(c.prepare_cached("SELECT NULL, text FROM outbox WHERE channel_id = ?1")?
-        .query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?)
+    c.first("SELECT NULL, text FROM outbox WHERE channel_id = ?1", [id])
 }
 
 /// Withdraws a message that no turn has shown yet; `false` if it is too late: then it
 /// is only left out of what the history shows.
 pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
-    let rows = c.execute(
+    let rows = c.change(
         "UPDATE messages SET state = 'ignored', reason = 'deleted by its sender'
          WHERE chat_jid = ?1 AND id = ?2 AND turn IS NULL AND state IN ('queued', 'context')",
         params![jid, id],
     )?;
     if rows == 0 {
-        c.execute(
+        c.run(
             "UPDATE messages SET reason = 'deleted by its sender'
              WHERE chat_jid = ?1 AND id = ?2 AND state IN ('context', 'answered')",
             params![jid, id],
@@ -243,75 +226,66 @@ pub fn withdraw(c: &Connection, jid: &str, id: &str) -> Result<bool> {
 /// the number of turns, and whether a message there has this `reason`. Looks at the
 /// newest thousand messages.
 pub fn recent(c: &Connection, jid: &str, since: i64, reason: &str) -> Result<(u32, bool)> {
-    Ok(c.prepare_cached(
+    c.one(
         "SELECT count(DISTINCT turn) FILTER (WHERE trusted = 0 AND state <> 'context'),
             count(*) FILTER (WHERE reason = ?3) > 0
          FROM (SELECT turn, trusted, state, reason, stored_at FROM messages
                WHERE chat_jid = ?1 ORDER BY seq DESC LIMIT 1000)
          WHERE stored_at > ?2",
-    )?
-    .query_row(params![jid, since, reason], |r| Ok((r.get(0)?, r.get(1)?)))?)
+        params![jid, since, reason],
+    )
 }
 
 /// The folders with messages that wait for a turn.
 pub fn waiting_folders(c: &Connection) -> Result<Vec<String>> {
-    let mut statement = c.prepare_cached(
+    c.all(
         "SELECT DISTINCT c.folder FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
          WHERE m.state = 'queued' AND c.folder IS NOT NULL",
-    )?;
-    let rows = statement.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+        [],
+    )
 }
 
 /// The ids and states of a turn's own messages, to show on them.
 pub fn of_turn(c: &Connection, turn: i64) -> Result<Vec<StoredMessage>> {
-    let sql = format!("SELECT {COLUMNS} FROM messages WHERE turn = ?1 ORDER BY seq");
-    let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map([turn], message)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(StoredMessage::select("FROM messages WHERE turn = ?1 ORDER BY seq"), [turn])
 }
 
 /// One message.
 pub fn by_key(c: &Connection, jid: &str, id: &str) -> Result<Option<StoredMessage>> {
-    let sql = format!("SELECT {COLUMNS} FROM messages WHERE chat_jid = ?1 AND id = ?2");
-    Ok(c.prepare_cached(&sql)?.query_row([jid, id], message).optional()?)
+    c.first(StoredMessage::select("FROM messages WHERE chat_jid = ?1 AND id = ?2"), [jid, id])
 }
 
 /// The message that an answer of this turn should quote: the latest that it answers,
 /// if others were written in the chat since. Then an answer without a quote would seem
 /// to be one to them.
 pub fn to_quote(c: &Connection, turn: TurnId, jid: &str) -> Result<Option<String>> {
-    Ok(c.prepare_cached(
+    c.first(
         "SELECT m.id FROM messages m WHERE m.turn = ?1 AND m.chat_jid = ?2
             AND m.state IN ('in_turn', 'answered', 'failed')
             AND EXISTS (SELECT 1 FROM messages l INDEXED BY messages_chat
                         WHERE l.chat_jid = ?2 AND l.seq > m.seq AND l.state <> 'ignored')
             AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.turn = ?1 AND n.chat_jid = ?2 AND n.seq > m.seq
                             AND n.state IN ('in_turn', 'answered', 'failed'))",
-    )?
-    .query_row(params![turn.0, jid], |r| r.get(0))
-    .optional()?)
+        params![turn, jid],
+    )
 }
 
 /// The messages with this id, in whichever chat.
 pub fn by_id(c: &Connection, id: &str) -> Result<Vec<StoredMessage>> {
-    let sql = format!("SELECT {COLUMNS} FROM messages WHERE id = ?1 ORDER BY seq");
-    let mut statement = c.prepare(&sql)?;
-    let rows = statement.query_map([id], message)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(StoredMessage::select("FROM messages WHERE id = ?1 ORDER BY seq"), [id])
 }
 
 /// The latest message, of one chat or of all, that an agent should have answered.
 pub fn latest(c: &Connection, jid: Option<&str>) -> Result<Option<StoredMessage>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM messages WHERE ?1 IS NULL OR chat_jid = ?1 ORDER BY seq DESC LIMIT 1"
-    );
-    Ok(c.query_row(&sql, [jid], message).optional()?)
+    c.first(
+        StoredMessage::select(
+            "FROM messages WHERE ?1 IS NULL OR chat_jid = ?1 ORDER BY seq DESC LIMIT 1",
+        ),
+        [jid],
+    )
 }
 
 /// How many messages stand in each state: `(state, count)`.
 pub fn counts(c: &Connection) -> Result<Vec<(String, i64)>> {
-    let mut statement = c.prepare("SELECT state, count(*) FROM messages GROUP BY state")?;
-    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all("SELECT state, count(*) FROM messages GROUP BY state", [])
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::{LedgerError, Result};
 use super::settings;
+use super::sql::Sql as _;
 use crate::router::SenderAllowlist;
 
 /// A part of a version.
@@ -125,8 +126,7 @@ pub fn run_from(connection: &Connection, path: &Path, origin: Option<&Origin>) -
         return Err(refuse(too_new(from)));
     }
     if from < SCHEMA_VERSION {
-        let tables: i64 =
-            connection.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
+        let tables: i64 = connection.one("SELECT count(*) FROM sqlite_master", [])?;
         if tables > 0 && from < OWN && origin.is_none() {
             return Err(refuse(
                 "is of NanoClaw 1.x: run `nanoclaw start` once, which upgrades it".into(),
@@ -189,10 +189,10 @@ fn apply(c: &Connection, origin: Option<&Origin>, backup: Option<PathBuf>) -> Re
     Ok(c.pragma_update(None, "user_version", SCHEMA_VERSION)?)
 }
 
-fn back_up(connection: &Connection, path: &Path, from: i64) -> rusqlite::Result<PathBuf> {
+fn back_up(connection: &Connection, path: &Path, from: i64) -> Result<PathBuf> {
     let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%S%3f");
     let copy = path.with_extension(format!("v{from}.{stamp}.db"));
-    match connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]) {
+    match connection.change("VACUUM INTO ?1", [copy.to_string_lossy()]) {
         Ok(_) => Ok(copy),
         Err(error) => {
             let _ = std::fs::remove_file(&copy);

@@ -6,10 +6,11 @@
 //! come meanwhile are missed as in a downtime, and the latest is made up for.
 
 use chrono_tz::Tz;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::ledger::Result;
+use super::sql::{Sql, row};
 use super::tasks::{self, TaskStatus, context_word, group_gone, instant, iso};
 use crate::ids::TurnId;
 use crate::ipc::record::Session;
@@ -22,15 +23,17 @@ pub const FAILURES: u32 = 5;
 /// The characters of a result that a task shows, as in 1.x.
 const SHOWN: usize = 200;
 
-/// A task whose next run is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueTask {
-    /// The task.
-    pub id: String,
-    /// The group that runs it, whatever 1.x wrote there.
-    pub folder: String,
-    /// Its `next_run`, milliseconds: what [`begin`] wants to hear again.
-    pub planned: i64,
+row! {
+    /// A task whose next run is over.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DueTask {
+        /// The task.
+        pub id: String = "t.id",
+        /// The group that runs it, whatever 1.x wrote there.
+        pub folder: String = "t.group_folder",
+        /// Its `next_run`, milliseconds: what [`begin`] wants to hear again.
+        pub planned: i64 = "t.next_run" => |at| tasks::ms(at).unwrap_or(0),
+    }
 }
 
 /// What came of beginning a run.
@@ -53,32 +56,36 @@ pub enum Begun {
     NotDue,
 }
 
-/// A run, to look at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Run {
-    /// When it began, ISO.
-    pub run_at: String,
-    /// How long it took.
-    pub duration_ms: i64,
-    /// `success` or `error`.
-    pub status: String,
-    /// What it answered.
-    pub result: Option<String>,
-    /// Why it failed.
-    pub error: Option<String>,
-    /// Its turn; 1.x had none.
-    pub turn: Option<i64>,
+row! {
+    /// A run, to look at.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct Run {
+        /// When it began, ISO.
+        pub run_at: String,
+        /// How long it took.
+        pub duration_ms: i64,
+        /// `success` or `error`.
+        pub status: String,
+        /// What it answered.
+        pub result: Option<String>,
+        /// Why it failed.
+        pub error: Option<String>,
+        /// Its turn; 1.x had none.
+        pub turn: Option<i64>,
+    }
 }
 
-/// Which run of which task a turn is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Occurrence {
-    /// The task, which may be cancelled by now.
-    pub task: String,
-    /// The instant that it stands for, milliseconds.
-    pub planned: i64,
-    /// Whether it was late.
-    pub late: bool,
+row! {
+    /// Which run of which task a turn is.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+    pub struct Occurrence {
+        /// The task, which may be cancelled by now.
+        pub task: String,
+        /// The instant that it stands for, milliseconds.
+        pub planned: i64,
+        /// Whether it was late.
+        pub late: bool,
+    }
 }
 
 /// Tasks that wait for their time, and not for their own latest run.
@@ -87,18 +94,8 @@ const WAITING: &str = "FROM scheduled_tasks t LEFT JOIN turns u ON u.id = t.turn
 
 /// The tasks to begin now, the longest overdue first.
 pub fn due(c: &Connection, now: i64) -> Result<Vec<DueTask>> {
-    let sql = format!("SELECT t.id {WAITING} AND t.next_run <= ?1 ORDER BY t.next_run, t.id");
-    let ids: Vec<String> = c
-        .prepare_cached(&sql)?
-        .query_map([iso(now)], |r| r.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let tasks = ids.iter().map(|id| tasks::get(c, id)).collect::<Result<Vec<_>>>()?;
-    let due = tasks.into_iter().flatten().map(|task| DueTask {
-        planned: task.next_run.unwrap_or(0),
-        id: task.id,
-        folder: task.group_folder,
-    });
-    Ok(due.collect())
+    let rest = format!("{WAITING} AND t.next_run <= ?1 ORDER BY t.next_run, t.id");
+    c.all(DueTask::select(&rest), [iso(now)])
 }
 
 /// When to look again, milliseconds; `None` while no task waits. A new, changed or
@@ -107,7 +104,7 @@ pub fn next_wake(c: &Connection) -> Result<Option<i64>> {
     let sql = format!(
         "SELECT t.next_run {WAITING} AND t.next_run IS NOT NULL ORDER BY t.next_run LIMIT 1"
     );
-    let next: Option<String> = c.prepare_cached(&sql)?.query_row([], |r| r.get(0)).optional()?;
+    let next: Option<String> = c.first(&sql, [])?;
     Ok(next.map(|next| tasks::ms(Some(next)).unwrap_or(0)))
 }
 
@@ -138,28 +135,24 @@ pub fn begin(c: &Connection, id: &str, planned: i64, owner: Tz, now: i64) -> Res
     let Some(due) = schedule.due(planned, instant(now)) else { return Ok(Begun::NotDue) };
     let planned = due.planned.timestamp_millis();
     let next = due.next.map(|next| next.timestamp_millis());
-    let known: bool = c
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM occurrences WHERE task = ?1 AND planned = ?2)",
-        )?
-        .query_row(params![id, planned], |r| r.get(0))?;
+    let known =
+        c.has("SELECT 1 FROM occurrences WHERE task = ?1 AND planned = ?2", params![id, planned])?;
+    // If it is known the clock went back: it ran before.
     let turn = if known {
-        // The clock went back: it ran before.
         None
     } else {
-        Some(occur(c, &task, &(schedule::notice(&due, schedule.zone()) + &task.prompt), now)?)
-    };
-    if let Some(turn) = turn {
-        c.prepare_cached(
+        let turn = occur(c, &task, &(schedule::notice(&due, schedule.zone()) + &task.prompt), now)?;
+        c.run(
             "INSERT INTO occurrences (task, planned, turn, late, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![id, planned, turn.0, due.late.is_some(), now])?;
-    }
+            params![id, planned, turn, due.late.is_some(), now],
+        )?;
+        Some(turn)
+    };
     let status = if next.is_some() { TaskStatus::Active } else { TaskStatus::Completed };
-    c.prepare_cached(
+    c.run(
         "UPDATE scheduled_tasks SET next_run = ?2, status = ?3, turn = COALESCE(?4, turn) WHERE id = ?1",
-    )?
-    .execute(params![id, next.map(iso), status.as_str(), turn.map(|turn| turn.0)])?;
+        params![id, next.map(iso), status.as_str(), turn],
+    )?;
     Ok(match turn {
         Some(turn) => Begun::Turn { turn, planned, late: due.late.is_some(), next },
         None => Begun::NotDue,
@@ -168,15 +161,13 @@ pub fn begin(c: &Connection, id: &str, planned: i64, owner: Tz, now: i64) -> Res
 
 /// The turn of a run. In main, one that somebody else had a part in runs alone.
 fn occur(c: &Connection, task: &tasks::Task, prompt: &str, now: i64) -> Result<TurnId> {
-    let is_main: bool = c
-        .prepare_cached("SELECT is_main FROM groups WHERE folder = ?1")?
-        .query_row([&task.group_folder], |r| r.get(0))?;
+    let is_main: bool =
+        c.one("SELECT is_main FROM groups WHERE folder = ?1", [&task.group_folder])?;
     let session = if is_main && !task.trusted { Session::Isolated } else { task.context_mode };
-    c.prepare_cached(
+    c.run(
         "INSERT INTO turns (folder, chat_jid, kind, session, prompt, trusted, state, script, created_at)
          VALUES (?1, ?2, 'task', ?3, ?4, ?5, 'queued', ?6, ?7)",
-    )?
-    .execute(params![
+        params![
         task.group_folder,
         task.chat_jid,
         context_word(session),
@@ -184,7 +175,8 @@ fn occur(c: &Connection, task: &tasks::Task, prompt: &str, now: i64) -> Result<T
         task.trusted,
         task.script,
         now,
-    ])?;
+    ],
+    )?;
     Ok(TurnId(c.last_insert_rowid()))
 }
 
@@ -203,25 +195,15 @@ pub fn finished(
     if tasks::get(c, &occurrence.task)?.is_none() {
         return Ok(());
     }
-    let began: i64 = c
-        .prepare_cached("SELECT COALESCE(started_at, created_at) FROM turns WHERE id = ?1")?
-        .query_row([turn.0], |r| r.get(0))?;
+    let began: i64 =
+        c.one("SELECT COALESCE(started_at, created_at) FROM turns WHERE id = ?1", [turn])?;
     let (status, result, error) =
         if ok { ("success", said, None) } else { ("error", None, Some(said.unwrap_or_default())) };
-    let logged = c
-        .prepare_cached(
-            "INSERT INTO task_run_logs (task_id, run_at, duration_ms, status, result, error, turn)
+    let logged = c.change(
+        "INSERT INTO task_run_logs (task_id, run_at, duration_ms, status, result, error, turn)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
-            occurrence.task,
-            iso(began),
-            (now - began).max(0),
-            status,
-            result,
-            error,
-            turn.0
-        ])?;
+        params![occurrence.task, iso(began), (now - began).max(0), status, result, error, turn],
+    )?;
     if logged == 0 {
         return Ok(());
     }
@@ -231,57 +213,37 @@ pub fn finished(
         (false, said) => format!("Error: {}", said.unwrap_or("the reason is not known")),
     };
     let shown: String = shown.chars().take(SHOWN).collect();
-    let failures: u32 = c
-        .prepare_cached(
-            "UPDATE scheduled_tasks SET last_run = ?2, last_result = ?3, failures = iif(?4, 0, failures + 1)
+    let failures: u32 = c.one(
+        "UPDATE scheduled_tasks SET last_run = ?2, last_result = ?3, failures = iif(?4, 0, failures + 1)
              WHERE id = ?1 RETURNING failures",
-        )?
-        .query_row(params![occurrence.task, iso(now), shown, ok], |r| r.get(0))?;
+        params![occurrence.task, iso(now), shown, ok],
+    )?;
     let active = |task: &tasks::Task| task.status == TaskStatus::Active;
     if failures >= FAILURES && tasks::get(c, &occurrence.task)?.as_ref().is_some_and(active) {
         let reason = format!("its last {failures} runs failed");
         tasks::pause(c, &occurrence.task, Some(&reason))?;
     }
-    c.prepare_cached(
+    c.run(
         "DELETE FROM task_run_logs WHERE task_id = ?1 AND id <=
             (SELECT id FROM task_run_logs WHERE task_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-    )?
-    .execute(params![occurrence.task, KEPT])?;
-    Ok(())
+        params![occurrence.task, KEPT],
+    )
 }
 
 /// The run that a turn is, if it is one.
 pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Option<Occurrence>> {
-    Ok(c.prepare_cached("SELECT task, planned, late FROM occurrences WHERE turn = ?1")?
-        .query_row([turn.0], |r| {
-            Ok(Occurrence { task: r.get(0)?, planned: r.get(1)?, late: r.get(2)? })
-        })
-        .optional()?)
+    c.first(Occurrence::select("FROM occurrences WHERE turn = ?1"), [turn])
 }
 
 /// The script that goes with a turn.
 pub fn script(c: &Connection, turn: TurnId) -> Result<Option<String>> {
-    Ok(c.prepare_cached("SELECT script FROM turns WHERE id = ?1")?
-        .query_row([turn.0], |r| r.get(0))
-        .optional()?
-        .flatten())
+    Ok(c.first("SELECT script FROM turns WHERE id = ?1", [turn])?.flatten())
 }
 
 /// The runs of a task that have ended, newest first.
 pub fn runs(c: &Connection, task: &str, limit: u32) -> Result<Vec<Run>> {
-    let mut statement = c.prepare_cached(
-        "SELECT run_at, duration_ms, status, result, error, turn FROM task_run_logs
-         WHERE task_id = ?1 ORDER BY id DESC LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![task, limit], |r| {
-        Ok(Run {
-            run_at: r.get(0)?,
-            duration_ms: r.get(1)?,
-            status: r.get(2)?,
-            result: r.get(3)?,
-            error: r.get(4)?,
-            turn: r.get(5)?,
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(
+        Run::select("FROM task_run_logs WHERE task_id = ?1 ORDER BY id DESC LIMIT ?2"),
+        params![task, limit],
+    )
 }

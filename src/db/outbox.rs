@@ -2,12 +2,13 @@
 //! rows. The network's message id is chosen here, before the first attempt, so
 //! that a repeated send is the same message.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::{Sql, row};
 use crate::ids::TurnId;
 
 /// What is to be said in a chat, once for this key.
@@ -25,37 +26,39 @@ pub struct NewRow<'a> {
     pub text: &'a str,
 }
 
-/// A row that waits to be sent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OutboxRow {
-    /// Its place in the order.
-    pub id: i64,
-    /// The turn it belongs to.
-    pub turn: Option<i64>,
-    /// What it is.
-    pub key: String,
-    /// Where to.
-    pub chat_jid: String,
-    /// The network's message id.
-    pub channel_id: String,
-    /// What.
-    pub text: String,
-    /// The message that it quotes.
-    pub reply_to: Option<String>,
-    /// The state's word.
-    pub state: String,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// Not to be tried before, milliseconds.
-    pub not_before: i64,
-    /// Why the last attempt failed.
-    pub error: Option<String>,
-    /// When it was made, milliseconds.
-    pub created_at: i64,
-    /// When the network took it, milliseconds.
-    pub sent_at: Option<i64>,
-    /// Files to send along.
-    pub attachments: Vec<Attachment>,
+row! {
+    /// A row that waits to be sent.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct OutboxRow {
+        /// Its place in the order.
+        pub id: i64,
+        /// The turn it belongs to.
+        pub turn: Option<i64>,
+        /// What it is.
+        pub key: String,
+        /// Where to.
+        pub chat_jid: String,
+        /// The network's message id.
+        pub channel_id: String,
+        /// What.
+        pub text: String,
+        /// The message that it quotes.
+        pub reply_to: Option<String>,
+        /// The state's word.
+        pub state: String,
+        /// Attempts so far.
+        pub attempts: u32,
+        /// Not to be tried before, milliseconds.
+        pub not_before: i64,
+        /// Why the last attempt failed.
+        pub error: Option<String>,
+        /// When it was made, milliseconds.
+        pub created_at: i64,
+        /// When the network took it, milliseconds.
+        pub sent_at: Option<i64>,
+        /// Files to send along.
+        pub attachments: Vec<Attachment> => files::decode,
+    }
 }
 
 /// How an attempt to send ended.
@@ -77,86 +80,55 @@ pub enum Delivery {
     },
 }
 
-const COLUMNS: &str = "id, turn, key, chat_jid, channel_id, text, reply_to, state, attempts,
-    not_before, error, created_at, sent_at, attachments";
-
-fn row(r: &Row<'_>) -> rusqlite::Result<OutboxRow> {
-    Ok(OutboxRow {
-        id: r.get(0)?,
-        turn: r.get(1)?,
-        key: r.get(2)?,
-        chat_jid: r.get(3)?,
-        channel_id: r.get(4)?,
-        text: r.get(5)?,
-        reply_to: r.get(6)?,
-        state: r.get(7)?,
-        attempts: r.get(8)?,
-        not_before: r.get(9)?,
-        error: r.get(10)?,
-        created_at: r.get(11)?,
-        sent_at: r.get(12)?,
-        attachments: files::decode(r.get(13)?),
-    })
-}
-
 /// Adds a row, unless the turn has said this already.
 pub fn add(c: &Connection, new: &NewRow<'_>) -> Result<()> {
-    c.prepare_cached(
+    c.run(
         "INSERT INTO outbox (turn, key, part, chat_jid, channel_id, text, state, created_at)
          VALUES (?1, ?2, ?3, ?4, '3EB0' || upper(hex(randomblob(9))), ?5, 'pending', ?6)
          ON CONFLICT (turn, key, part) DO NOTHING",
-    )?
-    .execute(params![
-        new.turn.map(|t| t.0),
-        new.key,
-        new.part as i64,
-        new.jid,
-        new.text,
-        now_ms()
-    ])?;
-    Ok(())
+        params![new.turn, new.key, new.part as i64, new.jid, new.text, now_ms()],
+    )
 }
 
 /// Makes the first row of a key quote a message of its chat; one that was sent stays.
 pub fn quote(c: &Connection, turn: TurnId, key: &str, message: &str) -> Result<()> {
-    c.prepare_cached(
+    c.run(
         "UPDATE outbox SET reply_to = ?3 WHERE turn = ?1 AND key = ?2 AND part = 0 AND state = 'pending'",
-    )?
-    .execute(params![turn.0, key, message])?;
-    Ok(())
+        params![turn, key, message],
+    )
 }
 
 /// The chats with something to send.
 pub fn pending_chats(c: &Connection) -> Result<Vec<String>> {
-    let mut statement =
-        c.prepare_cached("SELECT DISTINCT chat_jid FROM outbox WHERE state = 'pending'")?;
-    let rows = statement.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all("SELECT DISTINCT chat_jid FROM outbox WHERE state = 'pending'", [])
 }
 
 /// The next row of a chat.
 pub fn head(c: &Connection, jid: &str) -> Result<Option<OutboxRow>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM outbox WHERE chat_jid = ?1 AND state = 'pending' ORDER BY id LIMIT 1"
-    );
-    Ok(c.prepare_cached(&sql)?.query_row([jid], row).optional()?)
+    c.first(
+        OutboxRow::select(
+            "FROM outbox WHERE chat_jid = ?1 AND state = 'pending' ORDER BY id LIMIT 1",
+        ),
+        [jid],
+    )
 }
 
 /// Notes how an attempt ended.
 pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
     match delivery {
-        Delivery::Sent => c
-            .prepare_cached(
-                "UPDATE outbox SET state = iif(state = 'delivered', state, 'sent'), attempts = attempts + 1,
+        Delivery::Sent => c.change(
+            "UPDATE outbox SET state = iif(state = 'delivered', state, 'sent'), attempts = attempts + 1,
                     sent_at = ?2, error = NULL WHERE id = ?1",
-            )?
-            .execute(params![id, now_ms()])?,
-        Delivery::Later { at, error } => c
-            .prepare_cached("UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3 WHERE id = ?1")?
-            .execute(params![id, at, error])?,
-        Delivery::Failed { error } => c
-            .prepare_cached("UPDATE outbox SET state = 'failed', attempts = attempts + 1, error = ?2 WHERE id = ?1")?
-            .execute(params![id, error])?,
+            params![id, now_ms()],
+        )?,
+        Delivery::Later { at, error } => c.change(
+            "UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3 WHERE id = ?1",
+            params![id, at, error],
+        )?,
+        Delivery::Failed { error } => c.change(
+            "UPDATE outbox SET state = 'failed', attempts = attempts + 1, error = ?2 WHERE id = ?1",
+            params![id, error],
+        )?,
     };
     Ok(())
 }
@@ -164,65 +136,58 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
 /// Notes that messages with these ids arrived; those that are not ours are passed
 /// over. What has arrived was sent, whatever the network said of that.
 pub fn delivered(c: &Connection, ids: &[String]) -> Result<()> {
-    let mut statement = c.prepare_cached(
-        "UPDATE outbox SET state = 'delivered', sent_at = COALESCE(sent_at, ?2)
-         WHERE channel_id = ?1 AND state IN ('pending', 'sent')",
-    )?;
     for id in ids {
-        statement.execute(params![id, now_ms()])?;
+        c.run(
+            "UPDATE outbox SET state = 'delivered', sent_at = COALESCE(sent_at, ?2)
+             WHERE channel_id = ?1 AND state IN ('pending', 'sent')",
+            params![id, now_ms()],
+        )?;
     }
     Ok(())
 }
 
 /// Whether a message with this id is ours.
 pub fn is_known(c: &Connection, channel_id: &str) -> Result<bool> {
-    Ok(c.prepare_cached("SELECT 1 FROM outbox WHERE channel_id = ?1")?.exists([channel_id])?)
+    c.has("SELECT 1 FROM outbox WHERE channel_id = ?1", [channel_id])
 }
 
 /// `(rows that wait, latest message in, latest message out)` of a channel's chats;
 /// times in milliseconds.
 pub fn traffic(c: &Connection, channel: &str) -> Result<(i64, Option<i64>, Option<i64>)> {
-    Ok(c.query_row(
+    c.one(
         "SELECT (SELECT count(*) FROM outbox o JOIN chats c ON c.jid = o.chat_jid
                  WHERE o.state = 'pending' AND c.channel = ?1),
                 (SELECT max(stored_at) FROM (SELECT m.stored_at FROM messages m JOIN chats c ON c.jid = m.chat_jid
                  WHERE c.channel = ?1 ORDER BY m.seq DESC LIMIT 1)),
                 (SELECT max(o.sent_at) FROM outbox o JOIN chats c ON c.jid = o.chat_jid WHERE c.channel = ?1)",
         [channel],
-        |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
-    )?)
+    )
 }
 
 /// Gives up what has waited in a chat since before `before` (milliseconds).
 pub fn expire(c: &Connection, jid: &str, before: i64) -> Result<()> {
-    c.execute(
+    c.run(
         "UPDATE outbox SET state = 'failed', error = 'no channel for this chat was connected for a day'
          WHERE chat_jid = ?1 AND state = 'pending' AND created_at < ?2",
         params![jid, before],
-    )?;
-    Ok(())
+    )
 }
 
 /// What a turn said so far, whether sent or not.
 pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<OutboxRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE turn = ?1 ORDER BY id");
-    let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map([turn.0], row)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(OutboxRow::select("FROM outbox WHERE turn = ?1 ORDER BY id"), [turn])
 }
 
 /// How many rows a turn has.
 pub fn count(c: &Connection, turn: TurnId) -> Result<i64> {
-    Ok(c.prepare_cached("SELECT count(*) FROM outbox WHERE turn = ?1")?
-        .query_row([turn.0], |r| r.get(0))?)
+    c.one("SELECT count(*) FROM outbox WHERE turn = ?1", [turn])
 }
 
 /// `(pending, failed, age of the oldest pending in milliseconds)`.
 pub fn health(c: &Connection) -> Result<(i64, i64, Option<i64>)> {
-    Ok(c.query_row(
+    c.one(
         "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed'),
             ?1 - min(created_at) FILTER (WHERE state = 'pending') FROM outbox",
         [now_ms()],
-        |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
-    )?)
+    )
 }

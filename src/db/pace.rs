@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::ledger::Result;
 use super::people;
+use super::sql::Sql;
 
 /// What the ledger knows of a chat and of all chats of its network. Times are
 /// milliseconds.
@@ -31,21 +32,17 @@ pub fn sendings(
 ) -> Result<Sendings> {
     const SENT: &str = "FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND (chat_jid LIKE '%@s.whatsapp.net'
         OR chat_jid LIKE '%@lid' OR chat_jid LIKE '%@g.us')";
-    let in_chat = c
-        .prepare_cached(
-            "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND chat_jid = ?2
+    let in_chat = c.all(
+        "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND chat_jid = ?2
              ORDER BY sent_at DESC",
-        )?
-        .query_map(params![chat_since, jid], |r| r.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let (count_in_all, last_in_all) = c
-        .prepare_cached(&format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"))?
-        .query_row([all_since], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        params![chat_since, jid],
+    )?;
+    let (count_in_all, last_in_all) =
+        c.one(&format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [all_since])?;
     let mut nth_newest = 0;
     if limit > 0 && count_in_all >= limit {
         let sql = format!("SELECT sent_at {SENT} ORDER BY sent_at DESC LIMIT 1 OFFSET ?2");
-        nth_newest =
-            c.prepare_cached(&sql)?.query_row(params![all_since, limit - 1], |r| r.get(0))?;
+        nth_newest = c.one(&sql, params![all_since, limit - 1])?;
     }
     Ok(Sendings {
         in_chat,
@@ -59,29 +56,25 @@ pub fn sendings(
 /// A chat that is linked to no group, and in which nobody wrote.
 fn is_stranger(c: &Connection, jid: &str) -> Result<bool> {
     let jid = people::canonical(c, jid)?;
-    let met = c
-        .prepare_cached(
-            "SELECT 1 FROM chats WHERE jid = ?1
+    let met = c.has(
+        "SELECT 1 FROM chats WHERE jid = ?1
              AND (folder IS NOT NULL OR COALESCE(last_message_time, '') <> '')",
-        )?
-        .exists([&jid])?;
+        [&jid],
+    )?;
     Ok(!met)
 }
 
 /// Says that a row waits until `at` (milliseconds), and why. It costs no attempt.
 pub fn hold(c: &Connection, row: i64, at: i64, why: &str) -> Result<()> {
-    c.prepare_cached("UPDATE outbox SET not_before = ?2, error = ?3 WHERE id = ?1")?
-        .execute(params![row, at, why])?;
-    Ok(())
+    c.run("UPDATE outbox SET not_before = ?2, error = ?3 WHERE id = ?1", params![row, at, why])
 }
 
 /// How many rows wait for their pace for longer than `from` (milliseconds), and until
 /// when the last of them.
 pub fn held(c: &Connection, from: i64) -> Result<(i64, Option<i64>)> {
-    Ok(c.query_row(
+    c.one(
         "SELECT count(*), max(not_before) FROM outbox
          WHERE state = 'pending' AND attempts = 0 AND not_before > ?1",
         [from],
-        |r| Ok((r.get(0)?, r.get(1)?)),
-    )?)
+    )
 }

@@ -10,10 +10,11 @@
 //! and what belongs to its former owner stays with the LID. Addresses of other
 //! networks are nobody here, and stay as they are.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::Sql;
 
 /// The end of a phone number's address.
 const PN: &str = "@s.whatsapp.net";
@@ -42,7 +43,7 @@ pub fn learn(c: &Connection, lid: &str, pn: &str) -> Result<()> {
         if jid_of(c, holder)? == pn {
             rename(c, holder, &other)?;
         }
-        c.execute("DELETE FROM addresses WHERE jid = ?1", [pn])?;
+        c.run("DELETE FROM addresses WHERE jid = ?1", [pn])?;
         return join(c, by_lid, None, lid, pn);
     }
     join(c, by_lid, by_pn, lid, pn)
@@ -90,22 +91,20 @@ pub fn also(c: &Connection, known: &str, new: &str) -> Result<()> {
 
 /// The address that the ledger has for whoever has this one.
 pub fn canonical(c: &Connection, jid: &str) -> Result<String> {
-    Ok(c.prepare_cached(
+    Ok(c.first(
         "SELECT p.jid FROM addresses a JOIN people p ON p.id = a.person WHERE a.jid = ?1",
+        [jid],
     )?
-    .query_row([jid], |r| r.get(0))
-    .optional()?
     .unwrap_or_else(|| jid.to_owned()))
 }
 
 /// All addresses of whoever has this one, the latest that something came from first.
 pub fn addresses(c: &Connection, jid: &str) -> Result<Vec<String>> {
-    let mut statement = c.prepare_cached(
+    let found: Vec<String> = c.all(
         "SELECT b.jid FROM addresses a JOIN addresses b ON b.person = a.person
          WHERE a.jid = ?1 ORDER BY b.seen_at DESC, b.jid",
+        [jid],
     )?;
-    let rows = statement.query_map([jid], |r| r.get(0))?;
-    let found: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
     Ok(if found.is_empty() { vec![jid.to_owned()] } else { found })
 }
 
@@ -125,11 +124,12 @@ pub fn saw(c: &Connection, jid: &str, name: Option<&str>) -> Result<()> {
         return Ok(());
     }
     let person = person(c, jid)?;
-    c.prepare_cached("UPDATE addresses SET seen_at = ?2 WHERE jid = ?1")?
-        .execute(params![jid, now_ms()])?;
+    c.run("UPDATE addresses SET seen_at = ?2 WHERE jid = ?1", params![jid, now_ms()])?;
     if let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) {
-        c.prepare_cached("UPDATE people SET name = ?2 WHERE id = ?1 AND name IS NOT ?2")?
-            .execute(params![person, name])?;
+        c.run(
+            "UPDATE people SET name = ?2 WHERE id = ?1 AND name IS NOT ?2",
+            params![person, name],
+        )?;
     }
     Ok(())
 }
@@ -140,40 +140,37 @@ pub fn contact(c: &Connection, jid: &str, name: Option<&str>) -> Result<()> {
         return Ok(());
     }
     let person = person(c, jid)?;
-    c.execute("UPDATE people SET contact = ?2 WHERE id = ?1", params![person, name])?;
-    Ok(())
+    c.run("UPDATE people SET contact = ?2 WHERE id = ?1", params![person, name])
 }
 
 /// Notes that the owner wrote to somebody, who is therefore no stranger.
 pub fn wrote_to(c: &Connection, jid: &str) -> Result<()> {
     if is_person(jid) {
         let person = person(c, jid)?;
-        c.prepare_cached("UPDATE people SET wrote = 1 WHERE id = ?1 AND wrote = 0")?
-            .execute([person])?;
+        c.run("UPDATE people SET wrote = 1 WHERE id = ?1 AND wrote = 0", [person])?;
     }
     Ok(())
 }
 
 /// What somebody is called among others: by themselves, else by the owner.
 pub fn name(c: &Connection, jid: &str) -> Result<Option<String>> {
-    Ok(c.prepare_cached(
+    Ok(c.first(
         "SELECT COALESCE(p.name, p.contact) FROM addresses a JOIN people p ON p.id = a.person
          WHERE a.jid = ?1",
+        [jid],
     )?
-    .query_row([jid], |r| r.get(0))
-    .optional()?
     .flatten())
 }
 
 /// Whether the owner knows somebody: has them in the address book, wrote to them, or
 /// linked their direct chat to a group.
 pub fn known(c: &Connection, jid: &str) -> Result<bool> {
-    Ok(c.prepare_cached(
+    c.has(
         "SELECT 1 FROM addresses a JOIN people p ON p.id = a.person
          LEFT JOIN chats c ON c.jid = p.jid
          WHERE a.jid = ?1 AND (p.contact IS NOT NULL OR p.wrote OR c.folder IS NOT NULL)",
-    )?
-    .exists([jid])?)
+        [jid],
+    )
 }
 
 pub(super) fn person(c: &Connection, jid: &str) -> Result<i64> {
@@ -188,70 +185,65 @@ pub(super) fn person(c: &Connection, jid: &str) -> Result<i64> {
 }
 
 fn id_of(c: &Connection, jid: &str) -> Result<Option<i64>> {
-    Ok(c.prepare_cached("SELECT person FROM addresses WHERE jid = ?1")?
-        .query_row([jid], |r| r.get(0))
-        .optional()?)
+    c.first("SELECT person FROM addresses WHERE jid = ?1", [jid])
 }
 
 fn jid_of(c: &Connection, person: i64) -> Result<String> {
-    Ok(c.query_row("SELECT jid FROM people WHERE id = ?1", [person], |r| r.get(0))?)
+    c.one("SELECT jid FROM people WHERE id = ?1", [person])
 }
 
 /// The LID of somebody, if one is known.
 fn lid_of(c: &Connection, person: i64) -> Result<Option<String>> {
-    Ok(c.query_row(
+    c.first(
         "SELECT jid FROM addresses WHERE person = ?1 AND jid LIKE '%@lid' ORDER BY seen_at DESC LIMIT 1",
         [person],
-        |r| r.get(0),
     )
-    .optional()?)
 }
 
 fn add(c: &Connection, jid: &str) -> Result<i64> {
-    c.execute("INSERT INTO people (jid) VALUES (?1)", [jid])?;
+    c.run("INSERT INTO people (jid) VALUES (?1)", [jid])?;
     Ok(c.last_insert_rowid())
 }
 
 fn address(c: &Connection, jid: &str, person: i64) -> Result<()> {
-    c.execute(
+    c.run(
         "INSERT INTO addresses (jid, person, seen_at) VALUES (?1, ?2, 0)
          ON CONFLICT (jid) DO UPDATE SET person = ?2",
         params![jid, person],
-    )?;
-    Ok(())
+    )
 }
 
 /// Gives somebody another canonical address.
 fn rename(c: &Connection, person: i64, jid: &str) -> Result<()> {
     let from = jid_of(c, person)?;
-    c.execute("UPDATE people SET jid = ?2 WHERE id = ?1", params![person, jid])?;
+    c.run("UPDATE people SET jid = ?2 WHERE id = ?1", params![person, jid])?;
     move_chat(c, &from, jid)
 }
 
 /// Makes one person of two.
 fn merge(c: &Connection, lost: i64, kept: i64) -> Result<()> {
     let (from, to) = (jid_of(c, lost)?, jid_of(c, kept)?);
-    c.execute("UPDATE addresses SET person = ?2 WHERE person = ?1", [lost, kept])?;
-    c.execute("UPDATE OR IGNORE members SET person = ?2 WHERE person = ?1", [lost, kept])?;
-    c.execute("DELETE FROM members WHERE person = ?1", [lost])?;
-    c.execute(
+    c.run("UPDATE addresses SET person = ?2 WHERE person = ?1", [lost, kept])?;
+    c.run("UPDATE OR IGNORE members SET person = ?2 WHERE person = ?1", [lost, kept])?;
+    c.run("DELETE FROM members WHERE person = ?1", [lost])?;
+    c.run(
         "UPDATE people SET contact = COALESCE(people.contact, l.contact),
             name = COALESCE(people.name, l.name), wrote = max(people.wrote, l.wrote)
          FROM (SELECT * FROM people WHERE id = ?1) l WHERE people.id = ?2",
         [lost, kept],
     )?;
-    c.execute("DELETE FROM people WHERE id = ?1", [lost])?;
+    c.run("DELETE FROM people WHERE id = ?1", [lost])?;
     move_chat(c, &from, &to)
 }
 
 /// Makes one chat of two: everything that names `from` names `to`, and `from` is gone.
 /// Of two groups that they are linked to, `to`'s stays.
 fn move_chat(c: &Connection, from: &str, to: &str) -> Result<()> {
-    let exists = c.prepare_cached("SELECT 1 FROM chats WHERE jid = ?1")?.exists([from])?;
+    let exists = c.has("SELECT 1 FROM chats WHERE jid = ?1", [from])?;
     if from == to || !exists {
         return Ok(());
     }
-    c.execute(
+    c.run(
         "INSERT INTO chats (jid, name, last_message_time, channel, is_group, folder)
             SELECT ?2, nullif(name, ?1), last_message_time, channel, is_group, folder
             FROM chats WHERE jid = ?1
@@ -261,24 +253,22 @@ fn move_chat(c: &Connection, from: &str, to: &str) -> Result<()> {
         [from, to],
     )?;
     // The same id in both: the network said it twice. Neither is lost.
-    c.execute(
+    c.run(
         "UPDATE messages SET id = id || '~' || seq
          WHERE chat_jid = ?1 AND id IN (SELECT id FROM messages WHERE chat_jid = ?2)",
         [from, to],
     )?;
-    let tables: Vec<(String, String)> = c
-        .prepare_cached(
-            "SELECT t.name, f.\"from\" FROM sqlite_schema t JOIN pragma_foreign_key_list(t.name) f
+    let tables: Vec<(String, String)> = c.all(
+        "SELECT t.name, f.\"from\" FROM sqlite_schema t JOIN pragma_foreign_key_list(t.name) f
              WHERE t.type = 'table' AND f.\"table\" = 'chats'",
-        )?
-        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+        [],
+    )?;
     let tasks = ("scheduled_tasks".to_owned(), "chat_jid".to_owned());
     for (table, column) in tables.into_iter().chain([tasks]) {
         let sql = format!("UPDATE \"{table}\" SET \"{column}\" = ?2 WHERE \"{column}\" = ?1");
-        c.execute(&sql, [from, to])?;
+        c.run(&sql, [from, to])?;
     }
-    c.execute("DELETE FROM chats WHERE jid = ?1", [from])?;
+    c.run("DELETE FROM chats WHERE jid = ?1", [from])?;
     tracing::info!("a chat has another address, and all that belongs to it moved there");
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! What agents asked of the host. Keyed so that a later attempt of a turn, which
 //! makes the same calls again, gets the stored results and no second effect.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::ledger::Result;
 use super::now_ms;
+use super::sql::Sql;
 use crate::ids::{Incarnation, TurnId};
 
 /// A request that was answered.
@@ -29,17 +30,15 @@ pub fn digest(arguments: &Value) -> String {
 
 /// Which stored call of this kind the turn's next one is, from 1.
 pub fn nth(c: &Connection, turn: TurnId, tool: &str, digest: &str) -> Result<i64> {
-    Ok(c.query_row(
+    c.one(
         "SELECT 1 + count(*) FROM requests WHERE turn = ?1 AND tool = ?2 AND digest = ?3",
-        params![turn.0, tool, digest],
-        |r| r.get(0),
-    )?)
+        params![turn, tool, digest],
+    )
 }
 
 /// How many calls a turn has made that are stored.
 pub fn count(c: &Connection, turn: TurnId) -> Result<i64> {
-    Ok(c.prepare_cached("SELECT count(*) FROM requests WHERE turn = ?1")?
-        .query_row([turn.0], |r| r.get(0))?)
+    c.one("SELECT count(*) FROM requests WHERE turn = ?1", [turn])
 }
 
 /// The stored answer of an earlier attempt, which is marked as used by this one.
@@ -54,18 +53,15 @@ pub fn repeat(
     tool: &str,
     digest: &str,
 ) -> Result<Option<Asked>> {
-    let found: Option<(i64, i64, u32, bool, String)> = c
-        .query_row(
-            "SELECT r.turn, r.nth, t.attempt, r.ok, r.result FROM requests r JOIN turns t ON t.id = r.turn
+    let found: Option<(i64, i64, u32, bool, String)> = c.first(
+        "SELECT r.turn, r.nth, t.attempt, r.ok, r.result FROM requests r JOIN turns t ON t.id = r.turn
              WHERE t.incarnation = ?1 AND t.state = 'running' AND r.attempt < t.attempt
                 AND r.tool = ?3 AND r.digest = ?4
              ORDER BY r.turn <> ?2, r.turn, r.nth LIMIT 1",
-            params![incarnation.0, turn.0, tool, digest],
-            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)),
-        )
-        .optional()?;
+        params![incarnation, turn, tool, digest],
+    )?;
     let Some((of, nth, attempt, ok, result)) = found else { return Ok(None) };
-    c.execute(
+    c.run(
         "UPDATE requests SET attempt = ?5 WHERE turn = ?1 AND tool = ?2 AND digest = ?3 AND nth = ?4",
         params![of, tool, digest, nth, attempt],
     )?;
@@ -83,11 +79,11 @@ pub fn store(
     asked: &Asked,
 ) -> Result<()> {
     let (tool, digest, nth) = call;
-    c.execute(
+    c.run(
         "INSERT INTO requests (turn, tool, digest, nth, attempt, arguments, ok, result, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
-            turn.0,
+            turn,
             tool,
             digest,
             nth,
@@ -97,17 +93,15 @@ pub fn store(
             asked.result.to_string(),
             now_ms(),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// What a turn asked so far: tool, arguments, granted.
 pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<(String, String, bool)>> {
-    let mut statement = c.prepare_cached(
+    c.all(
         "SELECT tool, arguments, ok FROM requests WHERE turn = ?1 ORDER BY created_at, tool, nth",
-    )?;
-    let rows = statement.query_map([turn.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+        [turn],
+    )
 }
 
 #[cfg(test)]

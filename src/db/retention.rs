@@ -9,50 +9,43 @@
 use rusqlite::{Connection, params};
 
 use super::ledger::Result;
+use super::sql::Sql;
 
 /// The most turns, and the most incarnations, that one step handles.
 const BATCH: i64 = 200;
 
 /// Removes what ended before `before` (milliseconds): `true` if there may be more.
 pub fn prune(c: &Connection, before: i64) -> Result<bool> {
-    let old: Vec<(i64, bool)> = c
-        .prepare_cached(
-            "SELECT id, kind = 'task' FROM turns INDEXED BY turns_whole
+    let old: Vec<(i64, bool)> = c.all(
+        "SELECT id, kind = 'task' FROM turns INDEXED BY turns_whole
              WHERE ended_at < ?1 AND ended_at IS NOT NULL AND prompt <> ''
                 AND NOT EXISTS (SELECT 1 FROM scheduled_tasks s WHERE s.turn = turns.id)
                 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.turn = turns.id AND o.state = 'pending')
              ORDER BY ended_at LIMIT ?2",
-        )?
-        .query_map(params![before, BATCH], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+        params![before, BATCH],
+    )?;
     for &(turn, is_run) in &old {
         lighten(c, turn)?;
         if is_run {
             forget_run(c, turn)?;
         }
     }
-    let dead = c
-        .prepare_cached(
-            "DELETE FROM incarnations WHERE id IN (SELECT id FROM incarnations INDEXED BY incarnations_dead
+    let dead = c.change(
+        "DELETE FROM incarnations WHERE id IN (SELECT id FROM incarnations INDEXED BY incarnations_dead
                 WHERE state = 'dead' AND ended_at < ?1
                 AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.incarnation = incarnations.id)
                 LIMIT ?2)",
-        )?
-        .execute(params![before, BATCH])?;
+        params![before, BATCH],
+    )?;
     super::told::forget(c, before)?;
     Ok(old.len() as i64 == BATCH || dead as i64 == BATCH)
 }
 
 /// What only the repetition of a turn needs, and what the host said of it.
 fn lighten(c: &Connection, turn: i64) -> Result<()> {
-    c.prepare_cached("DELETE FROM requests WHERE turn = ?1")?.execute([turn])?;
-    c.prepare_cached("DELETE FROM outbox WHERE turn = ?1 AND key LIKE 'notice:%'")?
-        .execute([turn])?;
-    c.prepare_cached(
-        "UPDATE turns SET prompt = '', script = NULL, incarnation = NULL WHERE id = ?1",
-    )?
-    .execute([turn])?;
-    Ok(())
+    c.run("DELETE FROM requests WHERE turn = ?1", [turn])?;
+    c.run("DELETE FROM outbox WHERE turn = ?1 AND key LIKE 'notice:%'", [turn])?;
+    c.run("UPDATE turns SET prompt = '', script = NULL, incarnation = NULL WHERE id = ?1", [turn])
 }
 
 /// The turn of a run goes. What it said stays, and its line in the log.
@@ -63,7 +56,7 @@ fn forget_run(c: &Connection, turn: i64) -> Result<()> {
         "UPDATE outbox SET turn = NULL WHERE turn = ?1",
         "DELETE FROM turns WHERE id = ?1",
     ] {
-        c.prepare_cached(step)?.execute([turn])?;
+        c.run(step, [turn])?;
     }
     Ok(())
 }

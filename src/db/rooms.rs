@@ -1,11 +1,12 @@
 //! Chats of several people: who is in them, and whether they can be written to.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::groups;
 use super::ledger::Result;
 use super::people;
+use super::sql::Sql;
 
 /// A chat of several, as the network describes it.
 #[derive(Clone, Debug, Default)]
@@ -50,12 +51,10 @@ impl Closed {
         }
     }
 
-    pub(super) fn parse(word: &str) -> Option<Closed> {
-        match word {
-            "removed" => Some(Closed::Removed),
-            "admins_only" => Some(Closed::AdminsOnly),
-            _ => None,
-        }
+    pub(super) fn stored(word: Option<String>) -> Option<Closed> {
+        [Closed::Removed, Closed::AdminsOnly]
+            .into_iter()
+            .find(|c| word.as_deref() == Some(c.as_str()))
     }
 
     /// In a sentence for people.
@@ -72,7 +71,7 @@ pub fn sync(c: &Connection, channel: &str, room: &Room) -> Result<()> {
     let name = room.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     groups::see_chat(c, &room.jid, name, "", Some(channel), Some(true))?;
     close(c, &room.jid, room.closed)?;
-    c.execute("DELETE FROM members WHERE chat_jid = ?1", [&room.jid])?;
+    c.run("DELETE FROM members WHERE chat_jid = ?1", [&room.jid])?;
     for member in &room.members {
         if !people::is_person(&member.jid) {
             continue;
@@ -82,51 +81,43 @@ pub fn sync(c: &Connection, channel: &str, room: &Room) -> Result<()> {
             people::learn(c, other, &member.jid)?;
         }
         let person = people::person(c, &member.jid)?;
-        c.prepare_cached(
+        c.run(
             "INSERT OR REPLACE INTO members (chat_jid, person, is_admin) VALUES (?1, ?2, ?3)",
-        )?
-        .execute(params![room.jid, person, member.is_admin])?;
+            params![room.jid, person, member.is_admin],
+        )?;
     }
     Ok(())
 }
 
 /// Notes whether a chat can be written to.
 pub fn close(c: &Connection, jid: &str, closed: Option<Closed>) -> Result<()> {
-    c.execute(
-        "UPDATE chats SET closed = ?2 WHERE jid = ?1",
-        params![jid, closed.map(Closed::as_str)],
-    )?;
-    Ok(())
+    c.run("UPDATE chats SET closed = ?2 WHERE jid = ?1", params![jid, closed.map(Closed::as_str)])
 }
 
 /// Why a chat cannot be written to, if it cannot.
 pub fn closed(c: &Connection, jid: &str) -> Result<Option<Closed>> {
-    let word: Option<Option<String>> = c
-        .prepare_cached("SELECT closed FROM chats WHERE jid = ?1")?
-        .query_row([jid], |r| r.get(0))
-        .optional()?;
-    Ok(word.flatten().as_deref().and_then(Closed::parse))
+    let word: Option<Option<String>> = c.first("SELECT closed FROM chats WHERE jid = ?1", [jid])?;
+    Ok(Closed::stored(word.flatten()))
 }
 
 /// Whether somebody administers a chat.
 pub fn is_admin(c: &Connection, chat: &str, jid: &str) -> Result<bool> {
-    Ok(c.prepare_cached(
+    c.has(
         "SELECT 1 FROM members m JOIN addresses a ON a.person = m.person
          WHERE m.chat_jid = ?1 AND a.jid = ?2 AND m.is_admin",
-    )?
-    .exists([chat, jid])?)
+        [chat, jid],
+    )
 }
 
 /// Who is in a chat besides the owner: what they are called, or their number or
 /// address, and whether the owner knows them.
 pub fn members(c: &Connection, chat: &str) -> Result<Vec<(String, bool)>> {
-    let mut statement = c.prepare_cached(
+    c.all(
         "SELECT COALESCE(p.contact, p.name, iif(p.jid LIKE '%@lid', p.jid, '+' || replace(p.jid, '@s.whatsapp.net', ''))),
             p.contact IS NOT NULL OR p.wrote OR c.folder IS NOT NULL
          FROM members m JOIN people p ON p.id = m.person LEFT JOIN chats c ON c.jid = p.jid
          LEFT JOIN groups g ON g.folder = c.folder
          WHERE m.chat_jid = ?1 AND NOT COALESCE(g.is_main, 0) ORDER BY 2 DESC, 1",
-    )?;
-    let rows = statement.query_map([chat], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+        [chat],
+    )
 }

@@ -1,8 +1,9 @@
 //! Facts about the installation itself, by name.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::ledger::Result;
+use super::sql::Sql;
 
 /// The random id of this installation, by which its containers are recognised.
 pub const INSTALL: &str = "install";
@@ -13,17 +14,15 @@ pub const UPGRADE: &str = "upgrade";
 
 /// The value of a name.
 pub fn get(c: &Connection, key: &str) -> Result<Option<String>> {
-    Ok(c.query_row("SELECT value FROM settings WHERE key = ?1", [key], |r| r.get(0)).optional()?)
+    c.first("SELECT value FROM settings WHERE key = ?1", [key])
 }
 
 /// Sets the value of a name.
 pub fn set(c: &Connection, key: &str, value: &str) -> Result<()> {
-    c.execute("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)", [key, value])?;
-    Ok(())
+    c.run("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)", [key, value])
 }
 
 /// Removes a name.
 pub fn remove(c: &Connection, key: &str) -> Result<()> {
-    c.execute("DELETE FROM settings WHERE key = ?1", [key])?;
-    Ok(())
+    c.run("DELETE FROM settings WHERE key = ?1", [key])
 }

@@ -5,9 +5,10 @@
 //! is checked whenever a part of it changes. A refusal is a sentence for the agent.
 
 use chrono_tz::Tz;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::ledger::{LedgerError, Result};
+use super::ledger::{LedgerError, Result, refuse};
+use super::sql::Sql;
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::Session;
 use crate::schedule::{Schedule, ScheduleError};
@@ -16,8 +17,6 @@ mod row;
 
 pub use row::{Task, TaskStatus, context};
 pub(super) use row::{context_word, instant, iso, ms};
-
-use row::{COLUMNS, task};
 
 /// What a new task is made of.
 #[derive(Clone, Debug)]
@@ -63,10 +62,6 @@ pub struct Change {
     pub by_stranger: bool,
 }
 
-pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T> {
-    Err(LedgerError::Refused(reason.into()))
-}
-
 impl From<ScheduleError> for LedgerError {
     fn from(error: ScheduleError) -> LedgerError {
         LedgerError::Refused(error.to_string())
@@ -87,22 +82,20 @@ pub fn create(c: &Connection, new: &NewTask, owner: Tz, now: i64) -> Result<Task
         Some(id) => id.clone(),
         None => new_id(c, now)?,
     };
-    let taken: bool = c.query_row(
-        "SELECT EXISTS (SELECT 1 FROM scheduled_tasks WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM occurrences WHERE task = ?1)",
+    let taken = c.has(
+        "SELECT 1 FROM scheduled_tasks WHERE id = ?1 UNION SELECT 1 FROM occurrences WHERE task = ?1",
         [&id],
-        |r| r.get(0),
     )?;
     if taken {
         return refuse(format!("there is, or was, a task {id} already: leave the id out"));
     }
-    c.execute(
+    c.run(
         "INSERT INTO scheduled_tasks (id, group_folder, chat_jid, prompt, schedule_type, schedule_value,
             zone, context_mode, script, status, next_run, created_at, trusted)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'active', ?10, ?11, ?12)",
         params![
             id,
-            new.folder.as_str(),
+            new.folder,
             new.chat_jid,
             new.prompt,
             new.schedule_type,
@@ -120,28 +113,16 @@ pub fn create(c: &Connection, new: &NewTask, owner: Tz, now: i64) -> Result<Task
 
 /// One task.
 pub fn get(c: &Connection, id: &str) -> Result<Option<Task>> {
-    let sql = format!("SELECT {COLUMNS} FROM scheduled_tasks t WHERE t.id = ?1");
-    Ok(c.prepare_cached(&sql)?.query_row([id], task).optional()?)
+    c.first(Task::select("FROM scheduled_tasks WHERE id = ?1"), [id])
 }
 
-/// All tasks, newest first.
-pub fn all(c: &Connection) -> Result<Vec<Task>> {
-    list(c, None)
-}
-
-/// The tasks of a group, newest first.
-pub fn of_group(c: &Connection, folder: &Folder) -> Result<Vec<Task>> {
-    list(c, Some(folder))
-}
-
-fn list(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Task>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM scheduled_tasks t WHERE ?1 IS NULL OR t.group_folder = ?1
-         ORDER BY t.created_at DESC, t.rowid DESC"
+/// The tasks of a group, or all, newest first.
+pub fn list(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Task>> {
+    let sql = Task::select(
+        "FROM scheduled_tasks WHERE ?1 IS NULL OR group_folder = ?1
+         ORDER BY created_at DESC, rowid DESC",
     );
-    let mut statement = c.prepare_cached(&sql)?;
-    let rows = statement.query_map([folder.map(Folder::as_str)], task)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(sql, [folder])
 }
 
 /// Stops a task until it is resumed; a run that has begun goes on. `reason` is the
@@ -150,7 +131,7 @@ pub fn pause(c: &Connection, id: &str, reason: Option<&str>) -> Result<Task> {
     if existing(c, id)?.status == TaskStatus::Completed {
         return refuse(format!("task {id} has no run left, there is nothing to pause"));
     }
-    c.execute(
+    c.run(
         "UPDATE scheduled_tasks SET status = 'paused', reason = ?2 WHERE id = ?1",
         params![id, reason],
     )?;
@@ -159,7 +140,7 @@ pub fn pause(c: &Connection, id: &str, reason: Option<&str>) -> Result<Task> {
 
 /// Pauses what a group that is gone would run, and returns it.
 pub fn pause_of_group(c: &Connection, folder: &Folder, reason: &str) -> Result<Vec<Task>> {
-    let tasks = of_group(c, folder)?;
+    let tasks = list(c, Some(folder))?;
     let active = tasks.into_iter().filter(|task| task.status == TaskStatus::Active);
     active.map(|task| pause(c, &task.id, Some(reason))).collect()
 }
@@ -179,7 +160,7 @@ pub fn resume(c: &Connection, id: &str, owner: Tz, now: i64) -> Result<Task> {
             "task {id} has no run left: give it a new time with update_task, or schedule another"
         ));
     };
-    c.execute(
+    c.run(
         "UPDATE scheduled_tasks SET status = 'active', reason = NULL, failures = 0, next_run = ?2
          WHERE id = ?1",
         params![id, iso(next.timestamp_millis())],
@@ -191,14 +172,9 @@ pub fn resume(c: &Connection, id: &str, owner: Tz, now: i64) -> Result<Task> {
 /// run that has begun goes on; its turn is returned.
 pub fn cancel(c: &Connection, id: &str) -> Result<Option<TurnId>> {
     let task = existing(c, id)?;
-    c.execute("DELETE FROM task_run_logs WHERE task_id = ?1", [id])?;
-    c.execute("DELETE FROM scheduled_tasks WHERE id = ?1", [id])?;
-    Ok(c.query_row(
-        "SELECT id FROM turns WHERE id = ?1 AND state IN ('queued', 'running')",
-        [task.turn],
-        |r| r.get(0).map(TurnId),
-    )
-    .optional()?)
+    c.run("DELETE FROM task_run_logs WHERE task_id = ?1", [id])?;
+    c.run("DELETE FROM scheduled_tasks WHERE id = ?1", [id])?;
+    c.first("SELECT id FROM turns WHERE id = ?1 AND state IN ('queued', 'running')", [task.turn])
 }
 
 /// Changes a task, checked as a whole. Where its schedule is named, the next run
@@ -236,7 +212,7 @@ pub fn update(c: &Connection, id: &str, change: &Change, owner: Tz, now: i64) ->
             task.status = TaskStatus::Active;
         }
     }
-    c.execute(
+    c.run(
         "UPDATE scheduled_tasks SET prompt = ?2, schedule_type = ?3, schedule_value = ?4, zone = ?5,
             context_mode = ?6, script = ?7, status = ?8, next_run = ?9, trusted = ?10 WHERE id = ?1",
         params![
@@ -257,18 +233,13 @@ pub fn update(c: &Connection, id: &str, change: &Change, owner: Tz, now: i64) ->
 
 /// Why the group of a task cannot run it, or answer where it should.
 pub(super) fn group_gone(c: &Connection, folder: &str, jid: &str) -> Result<Option<String>> {
-    let known: bool = match Folder::parse(folder) {
-        Err(bad) => return Ok(Some(bad.to_string())),
-        Ok(folder) => c
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM groups WHERE folder = ?1)")?
-            .query_row([folder.as_str()], |r| r.get(0))?,
-    };
-    if !known {
+    if let Err(bad) = Folder::parse(folder) {
+        return Ok(Some(bad.to_string()));
+    }
+    if !c.has("SELECT 1 FROM groups WHERE folder = ?1", [folder])? {
         return Ok(Some(format!("there is no group {folder} (any more)")));
     }
-    let linked: bool = c
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM chats WHERE jid = ?1 AND folder = ?2)")?
-        .query_row([jid, folder], |r| r.get(0))?;
+    let linked = c.has("SELECT 1 FROM chats WHERE jid = ?1 AND folder = ?2", [jid, folder])?;
     Ok((!linked).then(|| format!("{jid} is no chat of the group {folder} (any more)")))
 }
 
@@ -286,7 +257,7 @@ fn check_prompt(prompt: &str) -> Result<()> {
 }
 
 fn new_id(c: &Connection, now: i64) -> Result<String> {
-    let random: i64 = c.query_row("SELECT abs(random() % 2176782336)", [], |r| r.get(0))?;
+    let random: i64 = c.one("SELECT abs(random() % 2176782336)", [])?;
     let mut rest = random.unsigned_abs();
     let mut text = [b'0'; 6];
     for place in text.iter_mut().rev() {

@@ -1,9 +1,10 @@
 //! What the model was used for, by day, group and model, and what may be spent.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::ledger::Result;
+use super::sql::{Sql, row};
 use super::turns::Tokens;
 use crate::ids::{Folder, TurnId};
 
@@ -20,19 +21,21 @@ pub struct Spent {
     pub cost: i64,
 }
 
-/// A line of the account.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
-    /// The owner's day.
-    pub day: String,
-    /// The group's folder.
-    pub group: String,
-    /// The model.
-    pub model: String,
-    /// How many.
-    pub tokens: Tokens,
-    /// Millionths of a dollar.
-    pub cost: i64,
+row! {
+    /// A line of the account.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct Line {
+        /// The owner's day.
+        pub day: String,
+        /// The group's folder.
+        pub group: String = "folder",
+        /// The model.
+        pub model: String,
+        /// How many.
+        pub tokens: Tokens = "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens",
+        /// Millionths of a dollar.
+        pub cost: i64,
+    }
 }
 
 /// What a day has cost so far, and what it may.
@@ -49,13 +52,13 @@ pub struct Today {
 /// Enters what a turn took: in its row, and in the account.
 pub fn enter(c: &Connection, turn: TurnId, spent: &Spent) -> Result<()> {
     let Tokens { input, output, cache_read, cache_write } = spent.tokens;
-    c.prepare_cached(
+    c.run(
         "UPDATE turns SET model = ?2, input_tokens = input_tokens + ?3, output_tokens = output_tokens + ?4,
             cache_read_tokens = cache_read_tokens + ?5, cache_write_tokens = cache_write_tokens + ?6,
             spent = spent + ?7 WHERE id = ?1",
-    )?
-    .execute(params![turn.0, spent.model, input, output, cache_read, cache_write, spent.cost])?;
-    c.prepare_cached(
+        params![turn, spent.model, input, output, cache_read, cache_write, spent.cost],
+    )?;
+    c.run(
         "INSERT INTO usage (day, folder, model, input_tokens, output_tokens, cache_read_tokens,
             cache_write_tokens, cost)
          SELECT ?2, folder, ?3, ?4, ?5, ?6, ?7, ?8 FROM turns WHERE id = ?1
@@ -65,75 +68,44 @@ pub fn enter(c: &Connection, turn: TurnId, spent: &Spent) -> Result<()> {
             cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
             cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
             cost = cost + excluded.cost",
-    )?
-    .execute(params![
-        turn.0,
-        spent.day,
-        spent.model,
-        input,
-        output,
-        cache_read,
-        cache_write,
-        spent.cost
-    ])?;
-    Ok(())
+        params![turn, spent.day, spent.model, input, output, cache_read, cache_write, spent.cost],
+    )
 }
 
 /// What was spent on a day, by all and by one group.
 pub fn today(c: &Connection, folder: &Folder, day: &str) -> Result<Today> {
-    let (all, own) = c
-        .prepare_cached(
-            "SELECT COALESCE(sum(cost), 0), COALESCE(sum(cost) FILTER (WHERE folder = ?2), 0)
+    let (all, own) = c.one(
+        "SELECT COALESCE(sum(cost), 0), COALESCE(sum(cost) FILTER (WHERE folder = ?2), 0)
              FROM usage WHERE day = ?1",
-        )?
-        .query_row(params![day, folder.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        params![day, folder],
+    )?;
     Ok(Today { all, own, own_limit: limit(c, folder)? })
 }
 
 /// What a group may spend a day, millionths of a dollar; `None` for no limit of its own.
 pub fn limit(c: &Connection, folder: &Folder) -> Result<Option<i64>> {
-    Ok(c.prepare_cached("SELECT budget FROM groups WHERE folder = ?1")?
-        .query_row([folder.as_str()], |r| r.get(0))
-        .optional()?
-        .flatten())
+    Ok(c.first("SELECT budget FROM groups WHERE folder = ?1", [folder])?.flatten())
 }
 
 /// Sets what a group may spend a day.
 pub fn set_limit(c: &Connection, folder: &Folder, limit: Option<i64>) -> Result<()> {
-    c.execute("UPDATE groups SET budget = ?2 WHERE folder = ?1", params![folder.as_str(), limit])?;
-    Ok(())
+    c.run("UPDATE groups SET budget = ?2 WHERE folder = ?1", params![folder, limit])
 }
 
 /// The account from a day on, newest day first, then by cost.
 pub fn since(c: &Connection, day: &str) -> Result<Vec<Line>> {
-    let mut statement = c.prepare(
-        "SELECT day, folder, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost
-         FROM usage WHERE day >= ?1 ORDER BY day DESC, cost DESC, folder, model",
-    )?;
-    let rows = statement.query_map([day], |r| {
-        Ok(Line {
-            day: r.get(0)?,
-            group: r.get(1)?,
-            model: r.get(2)?,
-            tokens: Tokens {
-                input: r.get(3)?,
-                output: r.get(4)?,
-                cache_read: r.get(5)?,
-                cache_write: r.get(6)?,
-            },
-            cost: r.get(7)?,
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all(
+        Line::select("FROM usage WHERE day >= ?1 ORDER BY day DESC, cost DESC, folder, model"),
+        [day],
+    )
 }
 
 /// The chats of a group in which somebody waits for an answer now.
 pub fn waiting_chats(c: &Connection, folder: &Folder) -> Result<Vec<String>> {
-    let mut statement = c.prepare_cached(
+    c.all(
         "SELECT chat_jid FROM turns WHERE folder = ?1 AND state IN ('queued', 'running')
          UNION SELECT m.chat_jid FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
             WHERE c.folder = ?1 AND m.state = 'queued'",
-    )?;
-    let rows = statement.query_map([folder.as_str()], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+        [folder],
+    )
 }

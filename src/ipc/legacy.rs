@@ -4,8 +4,8 @@
 //! Fields that say who writes (`groupFolder`, `isMain`, `createdBy`) are not read:
 //! identity is the directory.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +27,10 @@ pub struct Message {
 }
 
 /// A command.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+///
+/// Read as 1.x has the fields, written as the arguments of the tool of that name.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields(deserialize = "camelCase"))]
 pub enum LegacyTask {
     /// Makes a task.
     ScheduleTask {
@@ -41,8 +43,10 @@ pub enum LegacyTask {
         #[serde(rename = "schedule_value")]
         schedule_value: String,
         /// The chat whose group it is for. The first days named the folder instead.
+        #[serde(rename(serialize = "target_group_jid"))]
         target_jid: Option<String>,
         /// The folder, in the first days.
+        #[serde(skip_serializing)]
         group_folder: Option<String>,
         /// Its id, if the writer chose one.
         task_id: Option<String>,
@@ -97,6 +101,7 @@ pub enum LegacyTask {
         /// Whether it must be woken.
         requires_trigger: Option<bool>,
         /// 1.x's JSON.
+        #[serde(rename(serialize = "containerConfig"))]
         container_config: Option<Value>,
     },
 }
@@ -118,62 +123,16 @@ impl LegacyRecord {
 }
 
 impl LegacyTask {
-    /// The tool that does the same today, and its arguments; none for what needs no
-    /// tool any more.
-    pub fn call(&self) -> Option<(&'static str, Value)> {
-        let only = |task_id: &str| json!({"task_id": task_id});
-        let (tool, arguments) = match self {
-            LegacyTask::RefreshGroups => return None,
-            LegacyTask::PauseTask { task_id } => ("pause_task", only(task_id)),
-            LegacyTask::ResumeTask { task_id } => ("resume_task", only(task_id)),
-            LegacyTask::CancelTask { task_id } => ("cancel_task", only(task_id)),
-            LegacyTask::UpdateTask { task_id, prompt, script, schedule_type, schedule_value } => (
-                "update_task",
-                json!({"task_id": task_id, "prompt": prompt, "script": script,
-                    "schedule_type": schedule_type, "schedule_value": schedule_value}),
-            ),
-            LegacyTask::ScheduleTask {
-                prompt,
-                schedule_type,
-                schedule_value,
-                target_jid,
-                group_folder: _,
-                task_id,
-                context_mode,
-                script,
-            } => {
-                let mode = context_mode.as_deref().filter(|mode| *mode == "group");
-                (
-                    "schedule_task",
-                    json!({"prompt": prompt, "schedule_type": schedule_type, "schedule_value": schedule_value,
-                        "context_mode": mode.unwrap_or("isolated"), "target_group_jid": target_jid,
-                        "task_id": task_id, "script": script}),
-                )
-            }
-            LegacyTask::RegisterGroup {
-                jid,
-                name,
-                folder,
-                trigger,
-                requires_trigger,
-                container_config,
-            } => (
-                "register_group",
-                json!({"jid": jid, "name": name, "folder": folder, "trigger": trigger,
-                    "requires_trigger": requires_trigger, "containerConfig": container_config}),
-            ),
-        };
-        Some((tool, given(arguments)))
-    }
-}
-
-/// Without what was not given.
-fn given(arguments: Value) -> Value {
-    match arguments {
-        Value::Object(map) => {
-            Value::Object(map.into_iter().filter(|(_, v)| !v.is_null()).collect::<Map<_, _>>())
+    /// The tool that it calls, and with what; none for `refresh_groups`.
+    pub fn call(&self) -> Option<(String, Value)> {
+        let mut arguments = serde_json::to_value(self).ok()?;
+        let given = arguments.as_object_mut()?;
+        given.retain(|_, value| !value.is_null());
+        let Some(Value::String(tool)) = given.remove("type") else { return None };
+        if tool == "schedule_task" && given.get("context_mode") != Some(&json!("group")) {
+            given.insert("context_mode".into(), json!("isolated"));
         }
-        other => other,
+        (tool != "refresh_groups").then_some((tool, arguments))
     }
 }
 
@@ -234,7 +193,7 @@ mod tests {
         );
         let (tool, arguments) = record.call().unwrap();
         assert_eq!(
-            (tool, &arguments["containerConfig"]["timeout"]),
+            (tool.as_str(), &arguments["containerConfig"]["timeout"]),
             ("register_group", &json!(600000))
         );
         assert_eq!(arguments["containerConfig"]["additionalMounts"][0]["hostPath"], "~/site");

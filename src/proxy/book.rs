@@ -1,5 +1,4 @@
-//! What one container used of the model since it was last asked, and whether the
-//! model can be had.
+//! What one container used of the model since it was last asked.
 //!
 //! In memory only: the daemon carries it into the ledger.
 
@@ -20,60 +19,22 @@ pub struct Usage {
     pub cache_write_tokens: u64,
 }
 
-/// Why the model gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ModelError {
-    /// It answered with an error status, such as 401.
-    #[error("the model API answered {0}")]
-    Status(u16),
-    /// It could not be asked.
-    #[error("cannot reach {host}: {reason}")]
-    Unreachable {
-        /// Host and port of the API.
-        host: String,
-        /// The innermost cause.
-        reason: String,
-    },
-    /// Its answer broke off, or reported an error on its way.
-    #[error("the model's answer broke off: {0}")]
-    BrokeOff(String),
-}
-
-/// What one container used and met since it was last asked.
+/// What was used and not asked for yet.
 #[derive(Debug, Default)]
-pub(super) struct Book {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    usage: Vec<Usage>,
-    error: Option<ModelError>,
-}
+pub(super) struct Book(Mutex<Vec<Usage>>);
 
 impl Book {
+    /// What was used since this was last asked.
     pub(super) fn take(&self) -> Vec<Usage> {
-        std::mem::take(&mut self.lock().usage)
-    }
-
-    pub(super) fn error(&self) -> Option<ModelError> {
-        self.lock().error.clone()
+        std::mem::take(&mut self.lock())
     }
 
     pub(super) fn add(&self, usage: Usage) {
-        self.lock().usage.push(usage);
+        self.lock().push(usage);
     }
 
-    pub(super) fn failed(&self, error: ModelError) {
-        self.lock().error = Some(error);
-    }
-
-    pub(super) fn succeeded(&self) {
-        self.lock().error = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Each critical section is one assignment, so a poisoned state is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Usage>> {
+        // Each critical section is one call, so a poisoned list is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

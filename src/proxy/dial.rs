@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::address;
 use super::client::CONNECT_TIMEOUT;
 use super::credential::Secret;
+use crate::files;
 
 /// How long one of several addresses may take before the next is tried.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
@@ -38,15 +39,9 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// Directly, or through the HTTP proxy at `chain`.
-    pub(super) fn new(chain: Option<String>) -> Dialer {
+    pub(super) fn new(chain: Option<String>, pinned: Vec<(String, SocketAddr)>) -> Dialer {
         // The address may hold a password.
-        Dialer { chain: chain.map(Secret::new), pinned: Vec::new() }
-    }
-
-    /// For tests: hosts that are neither resolved nor checked.
-    pub(super) fn pinned(mut self, hosts: Vec<(String, SocketAddr)>) -> Dialer {
-        self.pinned = hosts;
-        self
+        Dialer { chain: chain.map(Secret::new), pinned }
     }
 
     /// A connection to `host`, which has been through [`parse_host`].
@@ -146,7 +141,10 @@ async fn through(proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream>
             unescape(url.username()),
             unescape(url.password().unwrap_or_default())
         );
-        head.push_str(&format!("Proxy-Authorization: Basic {}\r\n", base64(pair.as_bytes())));
+        head.push_str(&format!(
+            "Proxy-Authorization: Basic {}\r\n",
+            files::base64(pair.as_bytes())
+        ));
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes()).await?;
@@ -187,22 +185,6 @@ fn unescape(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// RFC 4648, 4: the only place that needs it.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for i in 0..4 {
-            // Six bits index a table of 64.
-            let digit = ALPHABET[(bits >> (18 - 6 * i)) as usize & 63];
-            text.push(if i <= three.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
 }
 
 /// A host name or address in the one form that is checked, matched and
@@ -295,7 +277,7 @@ mod tests {
         for host in
             ["localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1"]
         {
-            let result = Dialer::new(None).dial(host, 80).await;
+            let result = Dialer::new(None, Vec::new()).dial(host, 80).await;
             assert!(matches!(result, Err(DialError::Refused(_))), "{host}: {result:?}");
         }
     }
@@ -313,10 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn proxy_passwords_are_encoded() {
-        assert_eq!(base64(b"Aladdin:open sesame"), "QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!(base64(b"abc"), "YWJj");
-        assert_eq!(base64(b"ab"), "YWI=");
+    fn proxy_passwords_are_read() {
         assert_eq!(unescape("p%40ss%"), "p@ss%");
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::answer::Answer;
-use super::book::{Book, ModelError, Usage};
+use super::book::{Book, Usage};
 use super::client::LazyClient;
 use super::credential::Credential;
 use super::dial::Dialer;
@@ -145,8 +145,7 @@ impl Proxy {
     /// A proxy to `upstream`. Settings that cannot work show at the first
     /// request, in its answer.
     pub fn new(upstream: Upstream) -> Proxy {
-        let dialer = Dialer::new(upstream.proxy.clone());
-        Proxy { shared: Arc::new(Shared { upstream, client: LazyClient::default(), dialer }) }
+        Proxy::with_pinned_hosts(upstream, Vec::new())
     }
 
     /// For tests: as [`Proxy::new`], but these web hosts are at these addresses,
@@ -156,7 +155,7 @@ impl Proxy {
         upstream: Upstream,
         hosts: Vec<(String, std::net::SocketAddr)>,
     ) -> Proxy {
-        let dialer = Dialer::new(upstream.proxy.clone()).pinned(hosts);
+        let dialer = Dialer::new(upstream.proxy.clone(), hosts);
         Proxy { shared: Arc::new(Shared { upstream, client: LazyClient::default(), dialer }) }
     }
 
@@ -190,11 +189,6 @@ impl Serving {
     /// An answer is in it before the container has seen its end.
     pub fn take_usage(&self) -> Vec<Usage> {
         self.book.take()
-    }
-
-    /// The last failure of the model API, unless it has worked since.
-    pub fn last_model_error(&self) -> Option<ModelError> {
-        self.book.error()
     }
 }
 

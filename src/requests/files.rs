@@ -12,9 +12,9 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asker, Outcome, Refusal, addressee, arguments};
+use super::{Asker, Outcome, addressee, arguments};
 use crate::config::Config;
-use crate::db::{self, Attachment, Ledger, NewRow, now_ms};
+use crate::db::{self, Attachment, Ledger, NewRow, now_ms, refuse};
 use crate::files;
 use crate::ids::Folder;
 use crate::prompt::chat_text::chat_text;
@@ -36,9 +36,7 @@ const OUT: &str = "out";
 #[derive(Deserialize)]
 struct SendFile {
     path: String,
-    #[serde(default)]
     caption: Option<String>,
-    #[serde(default)]
     chat: Option<String>,
 }
 
@@ -59,13 +57,13 @@ pub async fn stage(
     folder: &Folder,
     tool: &str,
     value: &Value,
-) -> Option<Result<Staged, Refusal>> {
+) -> Option<Result<Staged, String>> {
     if tool != "send_file" {
         return None;
     }
     let call: SendFile = match arguments(value.clone()) {
         Ok(call) => call,
-        Err(refusal) => return Some(Err(refusal)),
+        Err(refusal) => return Some(Err(refusal.to_string())),
     };
     let (group, files) = (config.groups().join(folder.as_str()), config.files());
     let copied = tokio::task::spawn_blocking(move || copy(&group, &files, &call.path)).await;
@@ -81,7 +79,7 @@ pub async fn discard(config: &Config, staged: Staged) {
     }
 }
 
-fn copy(group: &Path, exchanged: &Path, named: &str) -> Result<Staged, Refusal> {
+fn copy(group: &Path, exchanged: &Path, named: &str) -> Result<Staged, String> {
     let path = beneath_group(named)?;
     let name = files::shown_name(named);
     let cannot = |e: TreeError| match e {
@@ -107,7 +105,7 @@ fn copy(group: &Path, exchanged: &Path, named: &str) -> Result<Staged, Refusal> 
 
 /// The path in the group's folder that an agent means, which is relative to it or
 /// begins with the folder's name in the container.
-fn beneath_group(named: &str) -> Result<&Path, Refusal> {
+fn beneath_group(named: &str) -> Result<&Path, String> {
     let path = Path::new(named);
     let relative = if path.is_absolute() {
         path.strip_prefix(files::GROUP).map_err(|_| {
@@ -130,32 +128,22 @@ fn held(out: &Path) -> u64 {
 
 /// The same rights as [`send_message`](super::send_message).
 pub fn send_file(c: &Connection, asker: &Asker<'_>, key: &str, value: Value) -> Outcome {
-    let call: SendFile = match arguments(value) {
-        Ok(call) => call,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let Some(Ok(Staged(file))) = asker.file else {
-        return Ok(Err("the file was not copied".into()));
-    };
-    let Some(turn) = asker.turn else {
-        return Ok(Err("files are sent in the course of a turn".into()));
-    };
-    let jid = match addressee(c, asker, call.chat)? {
-        Ok(jid) => jid,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let call: SendFile = arguments(value)?;
+    let Some(Ok(Staged(file))) = asker.file else { return refuse("the file was not copied") };
+    let Some(turn) = asker.turn else { return refuse("files are sent in the course of a turn") };
+    let jid = addressee(c, asker, call.chat)?;
     if db::files::waiting(c, &jid)? >= WAITING {
-        return Ok(Err(format!("{WAITING} files wait for this chat already: try again later")));
+        return refuse(format!("{WAITING} files wait for this chat already: try again later"));
     }
     let caption = call.caption.as_deref().and_then(chat_text).unwrap_or_default();
-    let pieces = outgoing::pieces(&jid, &caption);
-    let first = pieces.first().map_or("", String::as_str);
-    let texts = std::iter::once(first).chain(pieces.iter().skip(1).map(String::as_str));
-    for (part, text) in texts.enumerate() {
+    let mut pieces = outgoing::pieces(&jid, &caption);
+    // A file without a caption is a row, too.
+    pieces.resize_with(pieces.len().max(1), String::new);
+    for (part, text) in pieces.iter().enumerate() {
         db::outbox::add(c, &NewRow { turn: Some(turn), key, part, jid: &jid, text })?;
     }
     db::files::attach(c, turn, key, std::slice::from_ref(file))?;
-    Ok(Ok(json!({"sent_to": jid, "name": file.name, "size": file.size})))
+    Ok(json!({"sent_to": jid, "name": file.name, "size": file.size}))
 }
 
 /// Removes copies that are not needed any more. At a start nothing waits for a

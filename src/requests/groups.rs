@@ -4,9 +4,9 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asker, Outcome, Refusal, arguments};
+use super::{Asker, Outcome, arguments};
 use crate::container::mounts;
-use crate::db::{self, Chat, Group, NewGroup, Speakers};
+use crate::db::{self, Chat, Group, LedgerError, NewGroup, Speakers, refuse};
 use crate::ids::Folder;
 
 #[derive(Deserialize)]
@@ -14,22 +14,16 @@ struct Register {
     /// The chat's address or name.
     #[serde(alias = "chat")]
     jid: String,
-    #[serde(default)]
     name: Option<String>,
-    #[serde(default)]
     folder: Option<String>,
-    #[serde(default)]
     trigger: Option<String>,
-    #[serde(default, rename = "requiresTrigger", alias = "requires_trigger")]
+    #[serde(rename = "requiresTrigger", alias = "requires_trigger")]
     requires_trigger: Option<bool>,
-    #[serde(default)]
     who_may_trigger: Option<String>,
-    #[serde(default)]
     keep_context: Option<bool>,
-    #[serde(default)]
     web: Option<bool>,
     /// Directories of the owner's, and a time limit.
-    #[serde(default, rename = "containerConfig", alias = "container_config")]
+    #[serde(rename = "containerConfig", alias = "container_config")]
     container_config: Option<Value>,
 }
 
@@ -37,25 +31,17 @@ struct Register {
 /// wants otherwise of the group that the chat belongs to. An agent can never make a
 /// group main, nor change main.
 pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
-    let call: Register = match arguments(value) {
-        Ok(call) => call,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    if let Err(refusal) = asker.administers("register groups") {
-        return Ok(Err(refusal));
-    }
+    let call: Register = arguments(value)?;
+    asker.administers("register groups")?;
     let chat = db::groups::pick(c, &call.jid)?;
     let wanted = call.folder.as_deref().map(Folder::parse).transpose();
-    let wanted = match wanted {
-        Ok(folder) => folder,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+    let wanted = wanted.or_else(|error| refuse(error.to_string()))?;
     let known = db::groups::of_chat(c, &chat.jid)?;
     let existing = known.filter(|g| wanted.as_ref().is_none_or(|folder| *folder == g.folder));
     let is_new = existing.is_none();
     let before = match existing {
         Some(group) if group.is_main => {
-            return Ok(Err("main cannot be registered anew, and answers everything in it".into()));
+            return refuse("main cannot be registered anew, and answers everything in it");
         }
         Some(group) => group,
         None => {
@@ -67,17 +53,9 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
             by_default(folder, name, &chat)
         }
     };
-    let group = match changed(before, &call) {
-        Ok(group) => group,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let config = match call.container_config.as_ref().filter(|config| !config.is_null()) {
-        None => None,
-        Some(config) => match mounts::checked(config) {
-            Ok(config) => Some(config),
-            Err(refusal) => return Ok(Err(refusal)),
-        },
-    };
+    let group = changed(before, &call)?;
+    let config = call.container_config.filter(|config| !config.is_null());
+    let config = config.as_ref().map(mounts::checked).transpose().map_err(LedgerError::Refused)?;
     if is_new {
         db::groups::add(c, &NewGroup { group: group.clone(), chats: vec![chat.jid.clone()] })?;
     } else {
@@ -88,7 +66,7 @@ pub fn register(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         db::past::configure(c, &group.folder, Some(&config))?;
         said["note"] = "its directories are mounted as mount-allowlist.json allows, looked at when its container starts; what is refused is told here".into();
     }
-    Ok(Ok(said))
+    Ok(said)
 }
 
 /// A group for a chat as it is when nobody says anything about it. In a group of
@@ -101,11 +79,15 @@ pub fn by_default(folder: Folder, name: String, chat: &Chat) -> Group {
     }
 }
 
-fn changed(group: Group, call: &Register) -> Result<Group, Refusal> {
+fn changed(group: Group, call: &Register) -> db::Result<Group> {
     let speakers = match &call.who_may_trigger {
         None => group.speakers,
-        Some(word) => Speakers::parse(word)
-            .ok_or_else(|| format!("who_may_trigger is known, everybody or me, not {word:?}"))?,
+        Some(word) => match Speakers::parse(word) {
+            Some(speakers) => speakers,
+            None => {
+                return refuse(format!("who_may_trigger is known, everybody or me, not {word:?}"));
+            }
+        },
     };
     let egress = match call.web {
         None => group.egress.clone(),
@@ -126,14 +108,8 @@ fn changed(group: Group, call: &Register) -> Result<Group, Refusal> {
 /// What holds now, and how it is changed, for the agent to pass on.
 fn told(c: &Connection, group: &Group, chat: &Chat, is_new: bool) -> db::Result<Value> {
     let members = db::rooms::members(c, &chat.jid)?;
-    let of = |wanted: bool| -> Vec<&str> {
-        members
-            .iter()
-            .filter(|(_, known)| *known == wanted)
-            .map(|(name, _)| name.as_str())
-            .collect()
-    };
-    let (known, others) = (of(true), of(false));
+    let known = members.iter().filter(|(_, known)| *known).map(|(name, _)| name);
+    let known: Vec<&String> = known.collect();
     let mut result = json!({
         "chat": chat.jid,
         "name": group.name,
@@ -149,7 +125,7 @@ fn told(c: &Connection, group: &Group, chat: &Chat, is_new: bool) -> db::Result<
     result[if is_new { "registered" } else { "changed" }] = json!(group.folder);
     if !members.is_empty() {
         result["members_the_owner_knows"] = json!(known);
-        result["other_members"] = json!(others.len());
+        result["other_members"] = json!(members.len() - known.len());
     }
     Ok(result)
 }
@@ -181,5 +157,5 @@ fn free_folder(c: &Connection, chat: &Chat, name: &str) -> db::Result<Folder> {
             return Ok(folder);
         }
     }
-    Err(db::LedgerError::Refused("no folder can be named after this chat: name one".into()))
+    refuse("no folder can be named after this chat: name one")
 }

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asker, Outcome, Refusal, arguments};
-use crate::db::{self, Change, NewTask, Task, TaskStatus, now_ms};
+use super::{Asker, Outcome, arguments};
+use crate::db::{self, Change, NewTask, Task, TaskStatus, now_ms, refuse};
 use crate::ipc::record::Session;
 use crate::schedule;
 
@@ -15,16 +15,11 @@ struct Schedule {
     prompt: String,
     schedule_type: String,
     schedule_value: String,
-    #[serde(default)]
     context_mode: Option<String>,
-    #[serde(default)]
     target_group_jid: Option<String>,
-    #[serde(default)]
     timezone: Option<String>,
-    #[serde(default)]
     script: Option<String>,
     /// Of records by hand: their writers chose it.
-    #[serde(default)]
     task_id: Option<String>,
 }
 
@@ -36,47 +31,32 @@ struct Named {
 #[derive(Deserialize)]
 struct Update {
     task_id: String,
-    #[serde(default)]
     prompt: Option<String>,
-    #[serde(default)]
     schedule_type: Option<String>,
-    #[serde(default)]
     schedule_value: Option<String>,
-    #[serde(default)]
     timezone: Option<String>,
-    #[serde(default)]
     context_mode: Option<String>,
-    #[serde(default)]
     script: Option<String>,
-}
-
-macro_rules! ok_or_refuse {
-    ($outcome:expr) => {
-        match $outcome {
-            Ok(value) => value,
-            Err(refusal) => return Ok(Err(refusal)),
-        }
-    };
 }
 
 /// `schedule_task`: answers with the next run in words.
 pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
-    let call: Schedule = ok_or_refuse!(arguments(value));
+    let call: Schedule = arguments(value)?;
     if let Some(id) = &call.task_id
         && let Some(task) = db::tasks::get(c, id)?
         && task.group_folder == asker.group.folder.as_str()
     {
         // A record by hand that is read again after a crash.
-        return Ok(Ok(json!({"scheduled": task.id, "next_run": next_run(&task, asker)})));
+        return Ok(json!({"scheduled": task.id, "next_run": next_run(&task, asker)}));
     }
     let jid = call.target_group_jid.unwrap_or_else(|| asker.chat.clone());
     let Some(group) = db::groups::of_chat(c, &jid)? else {
-        return Ok(Err(format!("{jid} belongs to no group; list_groups shows the chats that do")));
+        return refuse(format!("{jid} belongs to no group; list_groups shows the chats that do"));
     };
     if group.folder != asker.group.folder {
-        ok_or_refuse!(asker.administers("schedule tasks for other groups"));
+        asker.administers("schedule tasks for other groups")?;
     }
-    let context = ok_or_refuse!(context(call.context_mode.as_deref().unwrap_or("group")));
+    let context = context(call.context_mode.as_deref().unwrap_or("group"))?;
     let task = db::tasks::create(
         c,
         &NewTask {
@@ -86,7 +66,7 @@ pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
             prompt: call.prompt,
             schedule_type: call.schedule_type,
             schedule_value: call.schedule_value,
-            zone: ok_or_refuse!(zone(call.timezone.as_deref())),
+            zone: zone(call.timezone.as_deref())?,
             context_mode: context,
             script: call.script,
             trusted: asker.trusted,
@@ -94,96 +74,83 @@ pub fn schedule(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Out
         asker.zone,
         now_ms(),
     )?;
-    Ok(Ok(json!({"scheduled": task.id, "next_run": next_run(&task, asker)})))
+    Ok(json!({"scheduled": task.id, "next_run": next_run(&task, asker)}))
 }
 
 /// `list_tasks`: main sees all, others their own.
 pub fn list(c: &Connection, asker: &Asker<'_>) -> Outcome {
-    let tasks = if asker.group.is_main {
-        db::tasks::all(c)?
-    } else {
-        db::tasks::of_group(c, &asker.group.folder)?
-    };
+    let own = Some(&asker.group.folder).filter(|_| !asker.group.is_main);
+    let tasks = db::tasks::list(c, own)?;
     let listed: Vec<Value> = tasks.iter().map(|task| shown(task, asker)).collect();
-    Ok(Ok(json!({"tasks": listed})))
+    Ok(json!({"tasks": listed}))
 }
 
 /// `pause_task`.
 pub fn pause(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
-    let task = ok_or_refuse!(named(c, asker, value)?);
+    let task = named(c, asker, value)?;
     let task = db::tasks::pause(c, &task.id, None)?;
-    Ok(Ok(json!({"paused": task.id})))
+    Ok(json!({"paused": task.id}))
 }
 
 /// `resume_task`: answers with the next run in words.
 pub fn resume(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
-    let task = ok_or_refuse!(named(c, asker, value)?);
+    let task = named(c, asker, value)?;
     let task = db::tasks::resume(c, &task.id, asker.zone, now_ms())?;
-    Ok(Ok(json!({"resumed": task.id, "next_run": next_run(&task, asker)})))
+    Ok(json!({"resumed": task.id, "next_run": next_run(&task, asker)}))
 }
 
 /// `cancel_task`.
 pub fn cancel(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
-    let task = ok_or_refuse!(named(c, asker, value)?);
+    let task = named(c, asker, value)?;
     let running = db::tasks::cancel(c, &task.id)?;
     let note = running.map(|_| "a run that has begun goes on");
-    Ok(Ok(json!({"cancelled": task.id, "note": note})))
+    Ok(json!({"cancelled": task.id, "note": note}))
 }
 
 /// `update_task`: answers with the task as it is now.
 pub fn update(c: &Connection, asker: &Asker<'_>, _: &str, value: Value) -> Outcome {
-    let call: Update = ok_or_refuse!(arguments(value));
-    let task = ok_or_refuse!(allowed(c, asker, &call.task_id)?);
+    let call: Update = arguments(value)?;
+    let task = allowed(c, asker, &call.task_id)?;
     let change = Change {
         prompt: call.prompt,
         schedule_type: call.schedule_type,
         schedule_value: call.schedule_value,
-        zone: ok_or_refuse!(zone(call.timezone.as_deref())),
-        context_mode: match call.context_mode.as_deref() {
-            Some(mode) => Some(ok_or_refuse!(context(mode))),
-            None => None,
-        },
+        zone: zone(call.timezone.as_deref())?,
+        context_mode: call.context_mode.as_deref().map(context).transpose()?,
         script: call.script,
         by_stranger: !asker.trusted,
     };
     let task = db::tasks::update(c, &task.id, &change, asker.zone, now_ms())?;
-    Ok(Ok(shown(&task, asker)))
+    Ok(shown(&task, asker))
 }
 
-fn named(c: &Connection, asker: &Asker<'_>, value: Value) -> db::Result<Result<Task, Refusal>> {
-    match arguments::<Named>(value) {
-        Ok(call) => allowed(c, asker, &call.task_id),
-        Err(refusal) => Ok(Err(refusal)),
-    }
+fn named(c: &Connection, asker: &Asker<'_>, value: Value) -> db::Result<Task> {
+    allowed(c, asker, &arguments::<Named>(value)?.task_id)
 }
 
 /// The task, if the asker may touch it. Another group's is not told from none.
-fn allowed(c: &Connection, asker: &Asker<'_>, id: &str) -> db::Result<Result<Task, Refusal>> {
-    let none = || format!("there is no task {id:?}; list_tasks shows those there are");
-    let Some(task) = db::tasks::get(c, id)? else { return Ok(Err(none())) };
-    if task.group_folder == asker.group.folder.as_str() {
-        return Ok(Ok(task));
+fn allowed(c: &Connection, asker: &Asker<'_>, id: &str) -> db::Result<Task> {
+    let task = db::tasks::get(c, id)?;
+    let is_own = |task: &Task| task.group_folder == asker.group.folder.as_str();
+    match task.filter(|task| asker.group.is_main || is_own(task)) {
+        None => refuse(format!("there is no task {id:?}; list_tasks shows those there are")),
+        Some(task) if is_own(&task) => Ok(task),
+        Some(task) => asker.administers("change tasks of other groups").map(|()| task),
     }
-    if !asker.group.is_main {
-        return Ok(Err(none()));
-    }
-    Ok(asker.administers("change tasks of other groups").map(|()| task))
 }
 
-fn context(mode: &str) -> Result<Session, Refusal> {
+fn context(mode: &str) -> db::Result<Session> {
     match mode {
         "group" => Ok(Session::Group),
         "isolated" => Ok(Session::Isolated),
-        other => Err(format!("context_mode is \"group\" or \"isolated\", not {other:?}")),
+        other => refuse(format!("context_mode is \"group\" or \"isolated\", not {other:?}")),
     }
 }
 
-fn zone(name: Option<&str>) -> Result<Option<chrono_tz::Tz>, Refusal> {
-    let parsed = name.filter(|n| !n.is_empty()).map(|name| {
-        name.parse()
-            .map_err(|_| format!("timezone {name:?}: use an IANA name such as Europe/Berlin"))
-    });
-    parsed.transpose()
+fn zone(name: Option<&str>) -> db::Result<Option<chrono_tz::Tz>> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    let zone = name.parse().map(Some);
+    zone.or_else(|_| refuse(format!("timezone {name:?}: use an IANA name such as Europe/Berlin")))
 }
 
 fn next_run(task: &Task, asker: &Asker<'_>) -> Option<String> {

@@ -16,26 +16,13 @@ use super::{Tree, TreeError, open_dir};
 /// Deeper than any package manager nests.
 const MAX_DEPTH: usize = 128;
 
-/// What [`Tree::chown_all`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Chowned {
-    /// Entries that got the new owner.
-    pub changed: u64,
-    /// Entries that were left as they are: files with several hard links, since
-    /// the other name may be anybody's, and devices.
-    pub refused: u64,
-}
-
 impl Tree {
     /// Gives this directory and everything in it to `uid` and `gid`: links
     /// themselves, not their targets. Touches only what differs.
-    pub fn chown_all(&self, uid: u32, gid: u32) -> Result<Chowned, TreeError> {
-        let mut done = Chowned::default();
+    pub fn chown_all(&self, uid: u32, gid: u32) -> Result<(), TreeError> {
         let here = self.dir.dir_metadata().map_err(|e| TreeError::io(".", e))?;
-        chown(&self.dir, OsStr::new("."), &here, (uid, gid), &mut done)
-            .map_err(|e| TreeError::io(".", e))?;
-        chown_beneath(&self.dir, &mut PathBuf::new(), 0, (uid, gid), &mut done)?;
-        Ok(done)
+        chown(&self.dir, OsStr::new("."), &here, (uid, gid)).map_err(|e| TreeError::io(".", e))?;
+        chown_beneath(&self.dir, &mut PathBuf::new(), 0, (uid, gid))
     }
 
     /// Removes a name and, if it is a directory, all that is beneath it. Nothing
@@ -68,7 +55,6 @@ fn chown_beneath(
     at: &mut PathBuf,
     depth: usize,
     owner: (u32, u32),
-    done: &mut Chowned,
 ) -> Result<(), TreeError> {
     if depth == MAX_DEPTH {
         return Err(TreeError::TooDeep(at.clone()));
@@ -76,7 +62,7 @@ fn chown_beneath(
     for entry in dir.entries().map_err(|e| TreeError::io(&at, e))? {
         let name = entry.map_err(|e| TreeError::io(&at, e))?.file_name();
         at.push(&name);
-        match chown_entry(dir, &name, at, depth, owner, done) {
+        match chown_entry(dir, &name, at, depth, owner) {
             // Gone or swapped since it was listed: its new owner is the guest.
             Err(TreeError::Missing(_) | TreeError::NotDirectory(_)) => {}
             result => result?,
@@ -92,30 +78,22 @@ fn chown_entry(
     at: &mut PathBuf,
     depth: usize,
     owner: (u32, u32),
-    done: &mut Chowned,
 ) -> Result<(), TreeError> {
     let meta = dir.symlink_metadata(name).map_err(|e| TreeError::io(&at, e))?;
-    chown(dir, name, &meta, owner, done).map_err(|e| TreeError::io(&at, e))?;
+    chown(dir, name, &meta, owner).map_err(|e| TreeError::io(&at, e))?;
     if meta.is_dir() {
         let child = open_dir(dir, name, at)?;
-        chown_beneath(&child, at, depth + 1, owner, done)?;
+        chown_beneath(&child, at, depth + 1, owner)?;
     }
     Ok(())
 }
 
-fn chown(
-    dir: &Dir,
-    name: &OsStr,
-    meta: &Metadata,
-    (uid, gid): (u32, u32),
-    done: &mut Chowned,
-) -> io::Result<()> {
+fn chown(dir: &Dir, name: &OsStr, meta: &Metadata, (uid, gid): (u32, u32)) -> io::Result<()> {
     if (meta.uid(), meta.gid()) == (uid, gid) {
         return Ok(());
     }
     let kind = meta.file_type();
     if kind.is_block_device() || kind.is_char_device() || (!meta.is_dir() && meta.nlink() > 1) {
-        done.refused += 1;
         return Ok(());
     }
     rustix::fs::chownat(
@@ -125,7 +103,6 @@ fn chown(
         Some(Gid::from_raw(gid)),
         AtFlags::SYMLINK_NOFOLLOW,
     )?;
-    done.changed += 1;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -141,8 +142,9 @@ impl Actor {
             return;
         }
         let folder = self.folder.clone();
-        let group = self.host.ledger.write(move |c| db::groups::by_folder(c, &folder)).await;
-        if group.is_ok_and(|group| group.is_none_or(|group| !group.container.vm)) {
+        let group =
+            self.write("cannot read the ledger", move |c| db::groups::by_folder(c, &folder));
+        if group.await.is_some_and(|group| group.is_none_or(|group| !group.container.vm)) {
             self.handle(Event::Barred(false)).await;
         }
     }
@@ -252,34 +254,34 @@ impl Actor {
             payload.error = self.last_error.clone();
         }
         let at = record.zip(self.state.incarnation());
-        let committed = self
-            .host
-            .ledger
-            .write(move |c| {
-                if let Some((number, id)) = at
-                    && !db::incarnations::advance(c, id, number)?
-                {
-                    return Ok(Ended::default());
-                }
-                rows::apply(c, &rows, &payload)
-            })
-            .await;
-        match committed {
-            Ok(Ended { turns: ended, runs }) => {
-                effects.iter().filter(|e| e.is_row()).for_each(|e| crash::point("after", e));
-                if runs {
-                    self.host.tasks.notify_one();
-                }
-                self.spent.clear();
-                self.host.outbox.wake();
-                ended.into_iter().for_each(|turn| self.host.outbox.ended(turn));
-                true
+        let committed = self.write("not committed; trying again", move |c| {
+            if let Some((number, id)) = at
+                && !db::incarnations::advance(c, id, number)?
+            {
+                return Ok(Ended::default());
             }
-            Err(error) => {
-                tracing::error!(group = %self.folder, %error, "not committed; trying again");
-                false
-            }
+            rows::apply(c, &rows, &payload)
+        });
+        let Some(Ended { turns: ended, runs }) = committed.await else { return false };
+        effects.iter().filter(|e| e.is_row()).for_each(|e| crash::point("after", e));
+        if runs {
+            self.host.tasks.notify_one();
         }
+        self.spent.clear();
+        self.host.outbox.wake();
+        ended.into_iter().for_each(|turn| self.host.outbox.ended(turn));
+        true
+    }
+
+    /// One step in the ledger. If that refuses it, the log says `what`, and what stays to
+    /// be done is found again by the tick.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        what: &str,
+        step: impl FnOnce(&Connection) -> db::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        let done = self.host.ledger.write(step).await;
+        done.inspect_err(|error| tracing::error!(group = %self.folder, %error, "{what}")).ok()
     }
 
     /// Carries out an effect that is more than rows.
@@ -293,27 +295,19 @@ impl Actor {
                         let _ = own.send(Message::Place(place));
                     }
                 }));
-                None
             }
             Effect::FreeSlot => {
                 self.place = None;
                 if let Some(asking) = self.asking.take() {
                     asking.abort();
                 }
-                None
             }
-            Effect::Open { fresh } => self.open(*fresh).await,
-            Effect::Claim => Some(self.claim().await),
-            Effect::Give(turn) => Some(self.give(*turn).await),
-            Effect::Spawn => self.spawn().await,
-            Effect::Interrupt(turn) => {
-                self.tell(&HostRecord::Interrupt { turn: *turn }).await;
-                None
-            }
-            Effect::Close => {
-                self.tell(&HostRecord::Close).await;
-                None
-            }
+            Effect::Open { fresh } => return self.open(*fresh).await,
+            Effect::Claim => return Some(self.claim().await),
+            Effect::Give(turn) => return Some(self.give(*turn).await),
+            Effect::Spawn => return self.spawn().await,
+            Effect::Interrupt(turn) => self.tell(&HostRecord::Interrupt { turn: *turn }).await,
+            Effect::Close => self.tell(&HostRecord::Close).await,
             Effect::Stop => {
                 let guest = self.guest.as_mut()?;
                 match guest::end(&self.host, guest.id).await {
@@ -322,20 +316,17 @@ impl Actor {
                         tracing::error!(group = %self.folder, %error, "cannot stop the guest");
                     }
                 }
-                None
             }
-            Effect::Bury => self.bury().await,
-            Effect::Clean(id) => {
-                self.clean(*id).await;
-                None
-            }
+            Effect::Bury => return self.bury().await,
+            Effect::Clean(id) => self.clean(*id).await,
             // Rows, which are committed already.
             Effect::Complete(_)
             | Effect::Requeue { .. }
             | Effect::GiveUp { .. }
             | Effect::Notice(_)
-            | Effect::Dead(_) => None,
+            | Effect::Dead(_) => {}
         }
+        None
     }
 }
 

@@ -118,7 +118,7 @@ impl Actor {
             (self.spent.clone(), self.host.config.clone(), self.folder.clone());
         let (at_work, id) = (self.at_work(), self.state.incarnation());
         let of = day.clone();
-        let weighed = self.host.ledger.write(move |c| {
+        let weighed = self.write("cannot look at the budget", move |c| {
             let turn = match (at_work, id) {
                 (None, Some(id)) if !spent.is_empty() => db::turns::latest_of(c, id)?,
                 (turn, _) => turn,
@@ -130,23 +130,16 @@ impl Actor {
             let over = weigh(c, &config, &folder, &of)?;
             Ok((turn.is_some(), over, c.total_changes() > before))
         });
-        match weighed.await {
-            Ok((entered, over, said)) => {
-                if entered {
-                    self.spent.clear();
-                }
-                if said {
-                    self.host.outbox.wake();
-                }
-                let held = self.state.held > now;
-                if over != held {
-                    tracing::warn!(group = %self.folder, over, "the day's budget");
-                    self.handle(Event::Held(if over { day.ends } else { 0 })).await;
-                }
-            }
-            Err(error) => {
-                tracing::error!(group = %self.folder, %error, "cannot look at the budget");
-            }
+        let Some((entered, over, said)) = weighed.await else { return };
+        if entered {
+            self.spent.clear();
+        }
+        if said {
+            self.host.outbox.wake();
+        }
+        if over != (self.state.held > now) {
+            tracing::warn!(group = %self.folder, over, "the day's budget");
+            self.handle(Event::Held(if over { day.ends } else { 0 })).await;
         }
     }
 

@@ -11,7 +11,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
-use super::actor::{Actor, Message};
+use super::actor::{Actor, Message, SAFETY_NET};
 use super::guest::Host;
 use super::state::{Event, State};
 use crate::db;
@@ -99,9 +99,6 @@ pub struct Dispatcher {
     host: Arc<Host>,
     actors: HashMap<Folder, (UnboundedSender<Message>, JoinHandle<()>)>,
 }
-
-/// How often the ledger is looked at without an event.
-const SAFETY_NET: Duration = Duration::from_secs(2);
 
 impl Dispatcher {
     /// With no actor yet.

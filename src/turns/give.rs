@@ -1,10 +1,11 @@
 //! The actor's way to the guest: opening an incarnation, claiming and giving
 //! turns, starting the process.
 
+use rusqlite::Connection;
 use tokio::time::sleep;
 
 use super::actor::{Actor, Message, SAFETY_NET};
-use super::guest::{self, Guest, GuestError};
+use super::guest::{Guest, GuestError};
 use super::state::Event;
 use super::{legacy, rows, shares};
 use crate::container::VM;
@@ -19,39 +20,34 @@ impl Actor {
     pub(super) async fn open(&mut self, fresh: bool) -> Option<Event> {
         let (folder, runtime) = (self.folder.clone(), self.host.runtime.name());
         let machine = self.host.health.boundary == VM;
-        let opened = self
-            .host
-            .ledger
-            .write(move |c| {
-                let Some(group) = db::groups::by_folder(c, &folder)? else { return Ok(None) };
-                if group.container.vm {
-                    for jid in db::groups::bar(c, &folder, !machine)? {
-                        let key = format!("notice:isolation:{}:{jid}", now_ms());
-                        rows::say(c, None, &key, &jid, &notices::waits_for_a_machine(runtime))?;
-                    }
-                    if !machine {
-                        return Ok(Some(None));
-                    }
+        let opened = self.write("cannot open an incarnation; trying again", move |c| {
+            let Some(group) = db::groups::by_folder(c, &folder)? else { return Ok(None) };
+            if group.container.vm {
+                for jid in db::groups::bar(c, &folder, !machine)? {
+                    let key = format!("notice:isolation:{}:{jid}", now_ms());
+                    rows::say(c, None, &key, &jid, &notices::waits_for_a_machine(runtime))?;
                 }
-                let session = guest::session(c, &folder, fresh)?;
-                let past = (db::past::of(c, &folder)?, db::past::configured(c)?);
-                let id = db::incarnations::open(c, &folder, runtime)?;
-                Ok(Some(Some((group, id, session, past))))
-            })
-            .await;
-        let (group, id, session, (past, configured)) = match opened {
-            Ok(Some(Some(opened))) => opened,
-            Ok(Some(None)) => {
+                if !machine {
+                    return Ok(Some(None));
+                }
+            }
+            let session = if fresh { None } else { db::sessions::of(c, &folder)? };
+            let past = (db::past::of(c, &folder)?, db::past::configured(c)?);
+            let id = db::incarnations::open(c, &folder, runtime)?;
+            Ok(Some(Some((group, id, session, past))))
+        });
+        let (group, id, session, (past, configured)) = match opened.await {
+            Some(Some(Some(opened))) => opened,
+            Some(Some(None)) => {
                 tracing::warn!(group = %self.folder, "waits for a virtual machine");
                 self.host.outbox.wake();
                 return Some(Event::Barred(true));
             }
-            Ok(None) => {
+            Some(None) => {
                 tracing::warn!(group = %self.folder, "the group is gone");
                 return Some(Event::GroupGone);
             }
-            Err(error) => {
-                tracing::error!(group = %self.folder, %error, "cannot open an incarnation; trying again");
+            None => {
                 let own = self.own.clone();
                 tokio::spawn(async move {
                     sleep(SAFETY_NET).await;
@@ -91,31 +87,25 @@ impl Actor {
         }
         tracing::warn!(group = %self.folder, count = refused.len(), "directories are not mounted");
         let folder = self.folder.to_string();
-        let told = self.host.ledger.write(move |c| {
+        let told = self.write("cannot tell of directories", move |c| {
             let key = format!("mounts:{folder}:{}", db::digest(&refused.clone().into()));
             if db::told::once(c, &key)? {
                 rows::tell_main(c, "notice:mounts", &notices::not_mounted(&folder, &refused))?;
             }
             Ok(())
         });
-        if let Err(error) = told.await {
-            tracing::error!(group = %self.folder, %error, "cannot tell of directories");
-        }
+        told.await;
         self.host.outbox.wake();
     }
 
     /// Takes up turns that others queued: runs of tasks.
     pub(super) async fn find_turns(&mut self) {
         let name = self.folder.to_string();
-        match self.host.ledger.write(move |c| db::turns::open_of(c, &name)).await {
-            Ok(open) => {
-                for turn in open {
-                    if !self.state.turns.iter().any(|t| t.id == turn.id) {
-                        self.handle(Event::Claimed(turn)).await;
-                    }
-                }
+        let open = self.write("cannot read the ledger", move |c| db::turns::open_of(c, &name));
+        for turn in open.await.into_iter().flatten() {
+            if !self.state.turns.iter().any(|t| t.id == turn.id) {
+                self.handle(Event::Claimed(turn)).await;
             }
-            Err(error) => tracing::error!(group = %self.folder, %error, "cannot read the ledger"),
         }
     }
 
@@ -123,69 +113,53 @@ impl Actor {
         let id = self.state.incarnation();
         let (folder, config) = (self.folder.clone(), self.host.config.clone());
         let limit = self.host.rules.turn;
-        let claimed = self
-            .host
-            .ledger
-            .write(move |c| {
-                let group = db::groups::by_folder(c, &folder)?;
-                let trigger = group.as_ref().map(|g| g.trigger.as_str());
-                let name = &config.assistant_name;
-                let deadline = now_ms() + db::past::of(c, &folder)?.timeout().unwrap_or(limit);
-                let claim = Claim {
-                    folder: &folder,
-                    incarnation: id,
-                    deadline,
-                    render: &|messages| render(messages, config.timezone),
-                    command: &|m| Some(Command::parse(&m.content, trigger, name)?.line()),
-                    isolate_strangers: group.as_ref().is_some_and(|g| g.is_main),
-                };
-                let Some(claimed) = db::claim(c, &claim)? else { return Ok(None) };
-                let files = db::files::of_turn(c, claimed.open.id)?;
-                Ok(Some((claimed, visible(&files))))
-            })
-            .await;
-        match claimed {
-            Ok(Some((claimed, images))) => {
-                if claimed.more {
-                    let _ = self.own.send(Message::Event(Event::Work));
-                }
-                if id.is_none() {
-                    return Event::Claimed(claimed.open);
-                }
-                self.hand_over(claimed, None, (None, images)).await
-            }
-            Ok(None) => Event::NotClaimed { again: false },
-            Err(error) => {
-                tracing::error!(group = %self.folder, %error, "cannot claim; trying again");
-                Event::NotClaimed { again: true }
-            }
+        let claimed = self.write("cannot claim; trying again", move |c| {
+            let group = db::groups::by_folder(c, &folder)?;
+            let trigger = group.as_ref().map(|g| g.trigger.as_str());
+            let name = &config.assistant_name;
+            let deadline = now_ms() + db::past::of(c, &folder)?.timeout().unwrap_or(limit);
+            let claim = Claim {
+                folder: &folder,
+                incarnation: id,
+                deadline,
+                render: &|messages| render(messages, config.timezone),
+                command: &|m| Some(Command::parse(&m.content, trigger, name)?.line()),
+                isolate_strangers: group.as_ref().is_some_and(|g| g.is_main),
+            };
+            let Some(claimed) = db::claim(c, &claim)? else { return Ok(None) };
+            let files = db::files::of_turn(c, claimed.open.id)?;
+            Ok(Some((claimed, visible(&files))))
+        });
+        let Some(claimed) = claimed.await else { return Event::NotClaimed { again: true } };
+        let Some((claimed, images)) = claimed else { return Event::NotClaimed { again: false } };
+        if claimed.more {
+            let _ = self.own.send(Message::Event(Event::Work));
         }
+        if id.is_none() {
+            return Event::Claimed(claimed.open);
+        }
+        self.hand_over(claimed, None, (None, images)).await
     }
 
     pub(super) async fn give(&mut self, turn: TurnId) -> Event {
         let Some(id) = self.state.incarnation() else { return Event::NotGiven(turn) };
         let (rules, folder) = (self.host.rules, self.folder.clone());
-        let given = self
-            .host
-            .ledger
-            .write(move |c| {
-                let limit = db::past::of(c, &folder)?.timeout().unwrap_or(rules.turn);
-                let claimed = db::turns::give(c, turn, id, now_ms() + limit)?;
-                let open = &claimed.open;
-                let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
-                let preface = repeat_preface(c, open, last)?;
-                let script = db::occurrences::script(c, turn)?;
-                // An image may be what the model refuses; the last attempt shows none.
-                let files = if last { Vec::new() } else { db::files::of_turn(c, turn)? };
-                Ok((claimed, preface, (script, visible(&files))))
-            })
-            .await;
-        match given {
-            Ok((claimed, preface, extras)) => self.hand_over(claimed, Some(preface), extras).await,
-            Err(error) => {
-                tracing::error!(group = %self.folder, %error, "cannot give a turn; trying again");
-                Event::NotGiven(turn)
+        let given = self.write("cannot give a turn; trying again", move |c| {
+            let limit = db::past::of(c, &folder)?.timeout().unwrap_or(rules.turn);
+            let claimed = db::turns::give(c, turn, id, now_ms() + limit)?;
+            let open = &claimed.open;
+            let last = open.cost + 1 >= rules.attempts || open.attempt >= rules.attempts_in_all;
+            let preface = repeat_preface(c, open, last)?;
+            let script = db::occurrences::script(c, turn)?;
+            // An image may be what the model refuses; the last attempt shows none.
+            let files = if last { Vec::new() } else { db::files::of_turn(c, turn)? };
+            Ok((claimed, preface, (script, visible(&files))))
+        });
+        match given.await {
+            Some((claimed, preface, extras)) => {
+                self.hand_over(claimed, Some(preface), extras).await
             }
+            None => Event::NotGiven(turn),
         }
     }
 
@@ -248,11 +222,8 @@ impl Actor {
         match guest.spawn(&self.host).await {
             Ok(process) => {
                 let id = guest.id;
-                if let Err(error) =
-                    self.host.ledger.write(move |c| db::incarnations::live(c, id, &process)).await
-                {
-                    tracing::error!(group = %self.folder, %error, "cannot note the guest's process");
-                }
+                let live = move |c: &Connection| db::incarnations::live(c, id, &process);
+                self.write("cannot note the guest's process", live).await;
                 None
             }
             Err(error) => {
@@ -264,7 +235,7 @@ impl Actor {
 }
 
 /// What an agent is told from the second attempt on.
-fn repeat_preface(c: &rusqlite::Connection, open: &db::OpenTurn, last: bool) -> db::Result<String> {
+fn repeat_preface(c: &Connection, open: &db::OpenTurn, last: bool) -> db::Result<String> {
     let sent = db::outbox::of_turn(c, open.id)?
         .into_iter()
         .filter(|row| !row.key.starts_with("notice:") && !row.text.is_empty())

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::container::mounts::EXTRA;
 use crate::container::{Health, Limits, Mount, PROXY_DIR, Process, Runtime, RuntimeError, Spec};
 use crate::crash;
-use crate::db::{self, Group, Ledger};
+use crate::db::{Group, Ledger};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::host::{HostMailbox, MailboxError};
 use crate::ipc::record::{HostRecord, Start};
@@ -264,10 +264,7 @@ pub fn remove(config: &Config, folder: &Folder, id: Incarnation) -> Result<(), G
     let directory = config.ipc(folder, id);
     let Some(parent) = directory.parent() else { return Ok(()) };
     match Tree::open(parent) {
-        Ok(tree) => match tree.remove_all(id.to_string()) {
-            Ok(()) | Err(TreeError::Missing(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        },
+        Ok(tree) => Ok(tree.remove_all(id.to_string())?),
         Err(TreeError::Missing(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -337,13 +334,4 @@ async fn listen(
         tracing::debug!(group = %folder, guest = text);
         *tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
     }
-}
-
-/// The session that the group's next incarnation resumes.
-pub fn session(
-    c: &rusqlite::Connection,
-    folder: &Folder,
-    fresh: bool,
-) -> db::Result<Option<String>> {
-    if fresh { Ok(None) } else { db::sessions::of(c, folder) }
 }

@@ -15,11 +15,11 @@ use super::guest::{self, GuestError, Host};
 use crate::config::Config;
 use crate::container::Mount;
 use crate::db::past::{self, Past};
-use crate::db::{self, Group};
+use crate::db::{self, Group, LedgerError, refuse};
 use crate::ids::{Folder, Incarnation};
 use crate::ipc::legacy::{LegacyRecord, LegacyTask, Message};
 use crate::ipc::record::{MAX_RECORD, MAX_WAITING};
-use crate::requests::{self, Asker, Outcome, Refusal};
+use crate::requests::{self, Asker, Outcome};
 use crate::tree::{Tree, TreeError};
 use crate::upgrade::project;
 
@@ -122,11 +122,11 @@ impl Actor {
                     self.effect(record, key, incarnation).await
                 }
                 Err(_) if changed.is_some_and(is_fresh) => continue,
-                Err(reason) => Ok(Err(reason)),
+                Err(reason) => refuse(reason),
             };
             match outcome {
-                Ok(Ok(())) => tree.remove(name)?,
-                Ok(Err(reason)) => self.set_aside(&tree, kind, name, &reason)?,
+                Ok(()) => tree.remove(name)?,
+                Err(LedgerError::Refused(reason)) => self.set_aside(&tree, kind, name, &reason)?,
                 Err(error) => {
                     tracing::error!(group = %self.folder, %error, "a record by hand waits");
                     return Ok(());
@@ -141,12 +141,12 @@ impl Actor {
         record: LegacyRecord,
         key: String,
         incarnation: Option<Incarnation>,
-    ) -> db::Result<Result<(), Refusal>> {
+    ) -> db::Result<()> {
         let (folder, zone) = (self.folder.clone(), self.host.config.timezone);
         let outcome = self.host.ledger.write(move |c| {
             let group = db::groups::by_folder(c, &folder)?;
             let Some(group) = group.filter(|_| past::of(c, &folder).is_ok_and(|p| p.ipc)) else {
-                return Ok(Err("this group writes no records by hand".into()));
+                return refuse("this group writes no records by hand");
             };
             let trusted = match incarnation {
                 Some(id) => past::all_trusted(c, id)?,
@@ -161,16 +161,15 @@ impl Actor {
                 zone,
                 file: None,
             };
-            let outcome = match &record {
-                LegacyRecord::Message(message) => say(c, &asker, message, &key)?,
-                LegacyRecord::Task(task) => perform(c, &asker, task, &key)?,
-            };
-            Ok(outcome.map(drop))
+            match &record {
+                LegacyRecord::Message(message) => say(c, &asker, message, &key),
+                LegacyRecord::Task(task) => perform(c, &asker, task, &key),
+            }
         });
         let outcome = outcome.await;
         self.host.outbox.wake();
         self.host.tasks.notify_one();
-        outcome
+        outcome.map(drop)
     }
 
     fn set_aside(
@@ -197,7 +196,7 @@ fn is_fresh(changed: std::time::SystemTime) -> bool {
 /// As the tool `send_message`, once for this key.
 fn say(c: &Connection, asker: &Asker<'_>, message: &Message, key: &str) -> Outcome {
     if past::said(c, key)? {
-        return Ok(Ok(serde_json::Value::Null));
+        return Ok(serde_json::Value::Null);
     }
     let arguments = serde_json::json!({"text": message.text, "chat": message.chat_jid});
     requests::perform(c, asker, "send_message", key, arguments)
@@ -207,8 +206,10 @@ fn say(c: &Connection, asker: &Asker<'_>, message: &Message, key: &str) -> Outco
 fn perform(c: &Connection, asker: &Asker<'_>, task: &LegacyTask, key: &str) -> Outcome {
     let Some((tool, mut arguments)) = task.call() else {
         // `list_groups` is always fresh.
-        let refused = "only main may ask for the groups".to_owned();
-        return Ok(if asker.group.is_main { Ok(serde_json::Value::Null) } else { Err(refused) });
+        return match asker.group.is_main {
+            true => Ok(serde_json::Value::Null),
+            false => refuse("only main may ask for the groups"),
+        };
     };
     if let LegacyTask::ScheduleTask { group_folder, target_jid, task_id, .. } = task {
         if task_id.is_none() {
@@ -220,9 +221,9 @@ fn perform(c: &Connection, asker: &Asker<'_>, task: &LegacyTask, key: &str) -> O
             let own = chats
                 .into_iter()
                 .find(|chat| chat.folder.as_ref().is_some_and(|f| f.as_str() == folder));
-            let Some(chat) = own else { return Ok(Err(format!("there is no group {folder}"))) };
+            let Some(chat) = own else { return refuse(format!("there is no group {folder}")) };
             arguments["target_group_jid"] = chat.jid.into();
         }
     }
-    requests::perform(c, asker, tool, key, arguments)
+    requests::perform(c, asker, &tool, key, arguments)
 }

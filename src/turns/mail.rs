@@ -150,19 +150,11 @@ impl Actor {
     ) -> Option<T> {
         let id = self.state.incarnation()?;
         let folder = self.folder.clone();
-        let outcome = self
-            .host
-            .ledger
-            .write(move |c| {
-                if !db::incarnations::advance(c, id, number)? {
-                    return Ok(T::default());
-                }
-                effect(c, &folder, id)
-            })
-            .await;
-        outcome
-            .inspect_err(|error| tracing::error!(group = %self.folder, %error, "a record waits"))
-            .ok()
+        let step = move |c: &rusqlite::Connection| match db::incarnations::advance(c, id, number)? {
+            true => effect(c, &folder, id),
+            false => Ok(T::default()),
+        };
+        self.write("a record waits", step).await
     }
 
     async fn apply_or_drain(
@@ -202,13 +194,8 @@ impl Actor {
     }
 
     async fn drain_mailbox(&mut self, id: Incarnation) -> bool {
-        let done = match self.host.ledger.write(move |c| db::incarnations::out_seq(c, id)).await {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::error!(group = %self.folder, %error, "cannot read the ledger");
-                return false;
-            }
-        };
+        let done = self.write("cannot read the ledger", move |c| db::incarnations::out_seq(c, id));
+        let Some(done) = done.await else { return false };
         let directory = self.host.config.ipc(&self.folder, id);
         let opened = HostMailbox::open(&directory, &guest::errors(&self.host.config), done);
         let mut mailbox = match opened {

@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::{Chat, chats, refuse};
-use crate::db::ledger::Result;
+use super::{Chat, chats};
+use crate::db::ledger::{Result, refuse};
 use crate::db::people;
 
 /// The chats that somebody may mean by `text`: the one with this address (any of its

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::Work;
 use crate::db::ledger::Result;
+use crate::db::sql::Sql;
 
 /// What 1.x added to its tables over time: table, column, declaration.
 const ADDED: &[(&str, &str, &str)] = &[
@@ -36,9 +37,7 @@ pub(super) fn complete(c: &Connection, work: &mut Work<'_>) -> Result<()> {
 }
 
 fn columns(c: &Connection, table: &str) -> Result<Vec<String>> {
-    let mut statement = c.prepare("SELECT name FROM pragma_table_info(?1)")?;
-    let rows = statement.query_map([table], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    c.all("SELECT name FROM pragma_table_info(?1)", [table])
 }
 
 /// The values of a new column in the rows that were there before it.
@@ -47,7 +46,7 @@ fn fill(c: &Connection, work: &Work<'_>, table: &str, column: &str) -> Result<()
         ("messages", "is_bot_message") => {
             // In 1.x any case would do, and wildcards in the name counted (quirk 1).
             let prefix = format!("{}:", work.origin.map_or("", |o| &o.assistant));
-            c.execute(
+            c.run(
                 "UPDATE messages SET is_bot_message = 1 WHERE substr(content, 1, length(?1)) = ?1",
                 [prefix],
             )?;

@@ -5,36 +5,32 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Work;
 use crate::db::ledger::{LedgerError, Result};
+use crate::db::sql::Sql;
 
 #[derive(Deserialize)]
 struct RouterState {
-    #[serde(default)]
     last_timestamp: Option<String>,
-    #[serde(default)]
     last_agent_timestamp: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
 struct JsonGroup {
-    #[serde(default)]
     name: Option<String>,
     folder: String,
-    #[serde(default)]
     trigger: Option<String>,
-    #[serde(default)]
     added_at: Option<String>,
-    #[serde(default, rename = "containerConfig")]
+    #[serde(rename = "containerConfig")]
     container_config: Option<Value>,
-    #[serde(default, rename = "requiresTrigger")]
+    #[serde(rename = "requiresTrigger")]
     requires_trigger: Option<bool>,
-    #[serde(default, rename = "isMain")]
+    #[serde(rename = "isMain")]
     is_main: Option<bool>,
 }
 
@@ -48,7 +44,7 @@ pub(super) fn files(c: &Connection, work: &mut Work<'_>) -> Result<()> {
             [("last_timestamp", state.last_timestamp), ("last_agent_timestamp", agent)]
         {
             if let Some(value) = value {
-                c.execute("INSERT OR REPLACE INTO router_state VALUES (?1, ?2)", [key, &value])?;
+                c.run("INSERT OR REPLACE INTO router_state VALUES (?1, ?2)", [key, &value])?;
             }
         }
         work.report.files.push(path);
@@ -56,7 +52,7 @@ pub(super) fn files(c: &Connection, work: &mut Work<'_>) -> Result<()> {
     let path = origin.data.join("sessions.json");
     if let Some(sessions) = read::<BTreeMap<String, String>>(&path)? {
         for (folder, id) in &sessions {
-            c.execute("INSERT OR REPLACE INTO sessions VALUES (?1, ?2)", [folder, id])?;
+            c.run("INSERT OR REPLACE INTO sessions VALUES (?1, ?2)", [folder, id])?;
         }
         work.report.files.push(path);
     }
@@ -74,18 +70,15 @@ pub(super) fn files(c: &Connection, work: &mut Work<'_>) -> Result<()> {
 /// where 1.x forgot the first (quirk 15).
 fn register(c: &Connection, work: &mut Work<'_>, jid: String, group: JsonGroup) -> Result<()> {
     let name = group.name.unwrap_or_else(|| group.folder.clone());
-    let other: Option<String> = c
-        .query_row(
-            "SELECT jid FROM registered_groups WHERE folder = ?1 AND jid <> ?2",
-            [&group.folder, &jid],
-            |r| r.get(0),
-        )
-        .optional()?;
+    let other: Option<String> = c.first(
+        "SELECT jid FROM registered_groups WHERE folder = ?1 AND jid <> ?2",
+        [&group.folder, &jid],
+    )?;
     if other.is_some() {
         work.links.push((jid, name, group.folder));
         return Ok(());
     }
-    c.execute(
+    c.run(
         "INSERT OR REPLACE INTO registered_groups
             (jid, name, folder, trigger_pattern, added_at, container_config, requires_trigger, is_main)
          VALUES (?1, ?2, ?3, ?4, COALESCE(?5, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), ?6, ?7, ?8)",
@@ -100,8 +93,7 @@ fn register(c: &Connection, work: &mut Work<'_>, jid: String, group: JsonGroup) 
             // In the days of the file the folder's name was the flag.
             group.is_main.unwrap_or(group.folder == "main"),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {

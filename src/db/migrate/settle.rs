@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{Origin, Work, note};
 use crate::db::Speakers;
 use crate::db::ledger::{LedgerError, Result};
+use crate::db::sql::Sql;
 use crate::ids::Folder;
 use crate::prompt::notices;
 use crate::router::{self, Assistant, Reason, Route, Rules};
@@ -32,7 +33,7 @@ pub(super) fn screen(c: &Connection, work: &mut Work<'_>) -> Result<()> {
     let all: Vec<(String, String, String, String)> = rows.collect::<rusqlite::Result<_>>()?;
     for (jid, name, folder, trigger) in all {
         if let Err(bad) = Folder::parse(&folder) {
-            c.execute("DELETE FROM registered_groups WHERE jid = ?1", [&jid])?;
+            c.run("DELETE FROM registered_groups WHERE jid = ?1", [&jid])?;
             work.report.warnings.push(format!(
                 "the group {name:?} (chat {jid}, trigger {trigger:?}) is not served: {bad}. Move its folder to a good \
                  name, then `nanoclaw groups add NAME --jid {jid}`; its history is kept"
@@ -66,7 +67,7 @@ pub(super) fn messages(c: &Connection, work: &mut Work<'_>) -> Result<()> {
             settle(c, work, origin, &chat, cursors.get(&chat.jid))?;
         }
         if work.report.backup.is_some() || !work.report.files.is_empty() {
-            let groups = c.query_row("SELECT count(*) FROM groups", [], |r| r.get(0))?;
+            let groups = c.one("SELECT count(*) FROM groups", [])?;
             work.report.groups = groups;
             [work.report.messages, work.report.tasks, ..] = after;
             note(c, &work.report)?;
@@ -77,8 +78,8 @@ pub(super) fn messages(c: &Connection, work: &mut Work<'_>) -> Result<()> {
 
 fn link(c: &Connection, work: &mut Work<'_>) -> Result<()> {
     for (jid, name, folder) in &work.links {
-        c.execute("INSERT OR IGNORE INTO chats (jid, name) VALUES (?1, ?2)", [jid, name])?;
-        let linked = c.execute(
+        c.run("INSERT OR IGNORE INTO chats (jid, name) VALUES (?1, ?2)", [jid, name])?;
+        let linked = c.change(
             "UPDATE chats SET folder = ?2 WHERE jid = ?1 AND folder IS NULL
              AND EXISTS (SELECT 1 FROM groups WHERE folder = ?2)",
             [jid, folder],
@@ -90,16 +91,12 @@ fn link(c: &Connection, work: &mut Work<'_>) -> Result<()> {
         }
     }
     // Those of which 1.x learnt by the list of names only had no flag (quirk 22).
-    c.execute("UPDATE chats SET is_group = 1 WHERE jid LIKE '%@g.us'", [])?;
-    Ok(())
+    c.run("UPDATE chats SET is_group = 1 WHERE jid LIKE '%@g.us'", [])
 }
 
 fn cursors(c: &Connection, work: &mut Work<'_>) -> Result<HashMap<String, String>> {
-    let text: Option<String> = c
-        .query_row("SELECT value FROM router_state WHERE key = 'last_agent_timestamp'", [], |r| {
-            r.get(0)
-        })
-        .optional()?;
+    let text: Option<String> =
+        c.first("SELECT value FROM router_state WHERE key = 'last_agent_timestamp'", [])?;
     let Some(text) = text else { return Ok(HashMap::new()) };
     Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
         work.report.warnings.push(format!(
@@ -112,22 +109,21 @@ fn cursors(c: &Connection, work: &mut Work<'_>) -> Result<HashMap<String, String
 /// The state of what no agent is to see, whenever it was written.
 fn ignore(c: &Connection, origin: &Origin) -> Result<()> {
     let prefix = format!("{}:", origin.assistant);
-    c.execute(
+    c.run(
         "UPDATE messages SET state = 'ignored', reason = ?2
          WHERE is_bot_message = 1 OR substr(content, 1, length(?1)) = ?1",
         [&prefix, Reason::OwnMessage.as_str()],
     )?;
-    c.execute(
+    c.run(
         "UPDATE messages SET state = 'ignored', reason = ?1
          WHERE state <> 'ignored' AND trim(content, char(9, 10, 13, 32)) = ''",
         [Reason::Empty.as_str()],
     )?;
-    c.execute(
+    c.run(
         "UPDATE messages SET state = 'ignored', reason = ?1
          WHERE state <> 'ignored' AND chat_jid NOT IN (SELECT jid FROM chats WHERE folder IS NOT NULL)",
         [NO_GROUP],
-    )?;
-    Ok(())
+    )
 }
 
 /// A chat that is served.
@@ -167,11 +163,10 @@ fn settle(
 ) -> Result<()> {
     let cursor = match cursor.filter(|cursor| !cursor.is_empty()) {
         Some(cursor) => cursor.clone(),
-        None => c.query_row(
+        None => c.one(
             "SELECT COALESCE(max(timestamp), '') FROM messages
              WHERE chat_jid = ?1 AND state = 'ignored' AND reason = ?2",
             [&chat.jid, Reason::OwnMessage.as_str()],
-            |r| r.get(0),
         )?,
     };
     let rules = Rules {
@@ -217,10 +212,10 @@ fn settle(
             }
         };
         let trusted = router::trusted(&message, &assistant) || (chat.is_main && is_direct(chat));
-        c.prepare_cached(
+        c.run(
             "UPDATE messages SET state = ?2, reason = ?3, trusted = ?4 WHERE seq = ?1",
-        )?
-        .execute(params![row.get::<_, i64>(0)?, state, reason, trusted])?;
+            params![row.get::<_, i64>(0)?, state, reason, trusted],
+        )?;
     }
     work.report.left_out += late;
     if late > 0 {
@@ -237,10 +232,9 @@ fn is_direct(chat: &Served) -> bool {
 
 fn tell(c: &Connection, jid: &str, count: i64, now: i64) -> Result<()> {
     let text = notices::left_out(usize::try_from(count).unwrap_or(usize::MAX));
-    c.execute(
+    c.run(
         "INSERT INTO outbox (key, part, chat_jid, channel_id, text, state, created_at)
          VALUES ('notice:left_out', 0, ?1, '3EB0' || upper(hex(randomblob(9))), ?2, 'pending', ?3)",
         params![jid, text, now],
-    )?;
-    Ok(())
+    )
 }

@@ -1,53 +1,55 @@
 //! A task's row, and how 1.x writes what is in it.
 
+use crate::db::sql::row;
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
-use rusqlite::Row;
 use serde::Serialize;
 
 use crate::config::zone;
 use crate::ipc::record::Session;
 use crate::schedule::{Schedule, ScheduleError};
 
-/// A task, as 1.x stores it and a little more.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Task {
-    /// `task-<ms>-<6 characters>`.
-    pub id: String,
-    /// The group that runs it.
-    pub group_folder: String,
-    /// Where its results go.
-    pub chat_jid: String,
-    /// What the agent is to do.
-    pub prompt: String,
-    /// `cron`, `interval` or `once`.
-    pub schedule_type: String,
-    /// The expression, milliseconds, or the time on the clock of its zone.
-    pub schedule_value: String,
-    /// The zone of its own, if it has one.
-    pub zone: Option<String>,
-    /// In the group's conversation, or alone.
-    pub context_mode: Session,
-    /// What decides whether the model is woken.
-    pub script: Option<String>,
-    /// Whether it runs.
-    pub status: TaskStatus,
-    /// Why the host paused it.
-    pub reason: Option<String>,
-    /// Milliseconds; kept while paused.
-    pub next_run: Option<i64>,
-    /// Milliseconds; when the latest run ended.
-    pub last_run: Option<i64>,
-    /// What came of it: the beginning of the answer, `Completed`, or `Error: ...`.
-    pub last_result: Option<String>,
-    /// Milliseconds.
-    pub created_at: i64,
-    /// Whether only the owner had a part in what it says.
-    pub trusted: bool,
-    /// Of its latest run, which may still be open.
-    pub turn: Option<i64>,
-    /// Runs that failed one after the other, up to the latest.
-    pub failures: u32,
+row! {
+    /// A task, as 1.x stores it and a little more.
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct Task {
+        /// `task-<ms>-<6 characters>`.
+        pub id: String,
+        /// The group that runs it.
+        pub group_folder: String,
+        /// Where its results go.
+        pub chat_jid: String,
+        /// What the agent is to do.
+        pub prompt: String,
+        /// `cron`, `interval` or `once`.
+        pub schedule_type: String,
+        /// The expression, milliseconds, or the time on the clock of its zone.
+        pub schedule_value: String,
+        /// The zone of its own, if it has one.
+        pub zone: Option<String>,
+        /// In the group's conversation, or alone.
+        pub context_mode: Session => context,
+        /// What decides whether the model is woken.
+        pub script: Option<String> = "nullif(script, '')",
+        /// Whether it runs.
+        pub status: TaskStatus => TaskStatus::stored,
+        /// Why the host paused it.
+        pub reason: Option<String>,
+        /// Milliseconds; kept while paused.
+        pub next_run: Option<i64> => ms,
+        /// Milliseconds; when the latest run ended.
+        pub last_run: Option<i64> => ms,
+        /// What came of it: the beginning of the answer, `Completed`, or `Error: ...`.
+        pub last_result: Option<String>,
+        /// Milliseconds.
+        pub created_at: i64 => |at| ms(at).unwrap_or(0),
+        /// Whether only the owner had a part in what it says.
+        pub trusted: bool,
+        /// Of its latest run, which may still be open.
+        pub turn: Option<i64>,
+        /// Runs that failed one after the other, up to the latest.
+        pub failures: u32,
+    }
 }
 
 /// Whether a task runs.
@@ -73,8 +75,8 @@ impl TaskStatus {
     }
 
     /// Of 1.x, too: no word is active, an unknown one does not run.
-    fn parse(word: Option<&str>) -> TaskStatus {
-        match word {
+    fn stored(word: Option<String>) -> TaskStatus {
+        match word.as_deref() {
             None | Some("active") => TaskStatus::Active,
             Some("completed") => TaskStatus::Completed,
             Some(_) => TaskStatus::Paused,
@@ -83,8 +85,8 @@ impl TaskStatus {
 }
 
 /// The context that a word of 1.x means: `group`, and `isolated` for everything else.
-pub fn context(word: Option<&str>) -> Session {
-    if word == Some("group") { Session::Group } else { Session::Isolated }
+pub fn context(word: Option<String>) -> Session {
+    if word.as_deref() == Some("group") { Session::Group } else { Session::Isolated }
 }
 
 pub(in crate::db) fn context_word(session: Session) -> &'static str {
@@ -102,33 +104,6 @@ pub(in crate::db) fn instant(ms: i64) -> DateTime<Utc> {
 
 pub(in crate::db) fn ms(text: Option<String>) -> Option<i64> {
     Some(DateTime::parse_from_rfc3339(&text?).ok()?.timestamp_millis())
-}
-
-pub(super) const COLUMNS: &str = "t.id, t.group_folder, t.chat_jid, t.prompt, t.schedule_type, t.schedule_value, t.zone,
-    t.context_mode, t.script, t.status, t.reason, t.next_run, t.last_run, t.last_result, t.created_at,
-    t.trusted, t.turn, t.failures";
-
-pub(super) fn task(r: &Row<'_>) -> rusqlite::Result<Task> {
-    Ok(Task {
-        id: r.get(0)?,
-        group_folder: r.get(1)?,
-        chat_jid: r.get(2)?,
-        prompt: r.get(3)?,
-        schedule_type: r.get(4)?,
-        schedule_value: r.get(5)?,
-        zone: r.get(6)?,
-        context_mode: context(r.get::<_, Option<String>>(7)?.as_deref()),
-        script: r.get::<_, Option<String>>(8)?.filter(|script| !script.is_empty()),
-        status: TaskStatus::parse(r.get::<_, Option<String>>(9)?.as_deref()),
-        reason: r.get(10)?,
-        next_run: ms(r.get(11)?),
-        last_run: ms(r.get(12)?),
-        last_result: r.get(13)?,
-        created_at: ms(r.get(14)?).unwrap_or(0),
-        trusted: r.get(15)?,
-        turn: r.get(16)?,
-        failures: r.get(17)?,
-    })
 }
 
 impl Task {

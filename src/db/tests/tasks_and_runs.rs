@@ -84,7 +84,7 @@ fn db_22_and_ipc_22_24_a_task_is_stored_with_its_next_run() {
     let tokyo = NewTask { zone: Some(Tz::Asia__Tokyo), ..new_task("once", "2026-02-01T09:00:00") };
     let tokyo = tasks::create(&c, &tokyo, BERLIN, noon()).unwrap();
     assert_eq!(tokyo.next_run, Some(ms("2026-02-01T00:00:00Z")));
-    let ids: Vec<_> = tasks::all(&c).unwrap().into_iter().map(|task| task.id).collect();
+    let ids: Vec<_> = tasks::list(&c, None).unwrap().into_iter().map(|task| task.id).collect();
     assert_eq!(ids, [tokyo.id.clone(), interval.id, cron.id], "newest first");
     assert!(tokyo.id.starts_with("task-1768392000000-") && tokyo.id.len() == 25, "{}", tokyo.id);
     // As 1.x writes it.
@@ -122,7 +122,8 @@ fn ipc_04_23_25_26_27_what_cannot_run_creates_nothing() {
 
 #[test]
 fn ipc_28_to_31_the_context_is_group_or_else_isolated() {
-    let contexts = [Some("group"), Some("isolated"), Some("bogus"), None].map(tasks::context);
+    let contexts = [Some("group"), Some("isolated"), Some("bogus"), None]
+        .map(|word| tasks::context(word.map(str::to_owned)));
     assert_eq!(contexts, [Session::Group, Session::Isolated, Session::Isolated, Session::Isolated]);
     let (_dir, c) = ledger();
     with_family(&c, &["1"]);

@@ -57,9 +57,8 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         }
         Event::Barred(barred) => {
             s.barred = *barred;
-            if *barred && matches!(s.guest, Guest::Waiting { .. }) {
-                s.guest = Guest::Absent;
-                effects.push(Effect::FreeSlot);
+            if *barred {
+                wait_no_longer(&mut s, &mut effects);
             }
         }
         Event::Evict => {
@@ -86,10 +85,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         Event::Tick => tick(rules, &mut s, &mut effects, now),
         Event::Drain => {
             s.draining = true;
-            if matches!(s.guest, Guest::Waiting { .. }) {
-                s.guest = Guest::Absent;
-                effects.push(Effect::FreeSlot);
-            }
+            wait_no_longer(&mut s, &mut effects);
         }
         Event::DrainNow => drain_now(rules, &mut s, &mut effects, now),
     }
@@ -222,30 +218,33 @@ fn hold(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64, until
     if until <= now {
         return;
     }
-    for t in &mut s.turns {
-        if matches!(t.phase, Phase::Given { .. }) {
-            t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Budget };
-            effects.push(Effect::Interrupt(t.id));
-        }
-    }
-    if matches!(s.guest, Guest::Waiting { .. }) {
-        s.guest = Guest::Absent;
-        effects.push(Effect::FreeSlot);
-    }
+    interrupt(s, effects, now + rules.grace, Why::Budget);
+    wait_no_longer(s, effects);
 }
 
 fn drain_now(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
     s.draining = true;
-    for t in &mut s.turns {
-        if matches!(t.phase, Phase::Given { .. }) {
-            t.phase = Phase::Interrupted { until: now + rules.grace, why: Why::Drain };
-            effects.push(Effect::Interrupt(t.id));
-        }
-    }
+    interrupt(s, effects, now + rules.grace, Why::Drain);
     match s.guest {
         Guest::Starting { .. } => stop(s, effects),
         Guest::Live { .. } => close(rules, s, effects, now),
         _ => {}
+    }
+}
+
+/// What runs has until `until` to end by itself.
+fn interrupt(s: &mut State, effects: &mut Vec<Effect>, until: i64, why: Why) {
+    for t in s.turns.iter_mut().filter(|t| matches!(t.phase, Phase::Given { .. })) {
+        t.phase = Phase::Interrupted { until, why };
+        effects.push(Effect::Interrupt(t.id));
+    }
+}
+
+/// A place that was asked for is not taken.
+fn wait_no_longer(s: &mut State, effects: &mut Vec<Effect>) {
+    if matches!(s.guest, Guest::Waiting { .. }) {
+        s.guest = Guest::Absent;
+        effects.push(Effect::FreeSlot);
     }
 }
 

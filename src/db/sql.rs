@@ -1,0 +1,174 @@
+//! How the modules of the ledger speak with SQLite: one call a statement, which stays
+//! prepared, and one declaration for a struct that is read from a row.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+
+use super::ledger::Result;
+use crate::ids::{Folder, Incarnation, TurnId};
+
+/// Statements, by what is wanted of them.
+pub(super) trait Sql {
+    /// Runs one.
+    fn run(&self, sql: impl AsRef<str>, params: impl Params) -> Result<()> {
+        self.change(sql, params).map(drop)
+    }
+    /// Runs one: how many rows it changed.
+    fn change(&self, sql: impl AsRef<str>, params: impl Params) -> Result<usize>;
+    /// Every row.
+    fn all<T: FromRow, A: FromIterator<T>>(
+        &self,
+        sql: impl AsRef<str>,
+        params: impl Params,
+    ) -> Result<A>;
+    /// The first row, which there must be.
+    fn one<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<T>;
+    /// The first row, if there is one.
+    fn first<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<Option<T>>;
+    /// Whether there is a row.
+    fn has(&self, sql: impl AsRef<str>, params: impl Params) -> Result<bool>;
+}
+
+impl Sql for Connection {
+    fn change(&self, sql: impl AsRef<str>, params: impl Params) -> Result<usize> {
+        Ok(self.prepare_cached(sql.as_ref())?.execute(params)?)
+    }
+
+    fn all<T: FromRow, A: FromIterator<T>>(
+        &self,
+        sql: impl AsRef<str>,
+        params: impl Params,
+    ) -> Result<A> {
+        let mut statement = self.prepare_cached(sql.as_ref())?;
+        let rows = statement.query_map(params, |row| T::read(row, &mut 0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn one<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<T> {
+        let mut statement = self.prepare_cached(sql.as_ref())?;
+        Ok(statement.query_row(params, |row| T::read(row, &mut 0))?)
+    }
+
+    fn first<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<Option<T>> {
+        let mut statement = self.prepare_cached(sql.as_ref())?;
+        Ok(statement.query_row(params, |row| T::read(row, &mut 0)).optional()?)
+    }
+
+    fn has(&self, sql: impl AsRef<str>, params: impl Params) -> Result<bool> {
+        Ok(self.prepare_cached(sql.as_ref())?.exists(params)?)
+    }
+}
+
+/// What is read from one column of a row, or from several that follow each other.
+pub(super) trait FromRow: Sized {
+    /// Takes its columns from `at` on, and moves it behind them.
+    fn read(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<Self>;
+}
+
+fn column<T: FromSql>(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<T> {
+    *at += 1;
+    row.get(*at - 1)
+}
+
+impl<T: FromSql> FromRow for Option<T> {
+    fn read(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<Self> {
+        column(row, at)
+    }
+}
+
+macro_rules! one_column {
+    ($($type:ty),*) => {
+        $(impl FromRow for $type {
+            fn read(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<Self> {
+                column(row, at)
+            }
+        })*
+    };
+}
+one_column!(bool, u32, i64, String, Folder, TurnId, Incarnation);
+
+macro_rules! several_columns {
+    ($($part:ident),*) => {
+        impl<$($part: FromRow),*> FromRow for ($($part,)*) {
+            fn read(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<Self> {
+                Ok(($($part::read(row, at)?,)*))
+            }
+        }
+    };
+}
+several_columns!(A, B);
+several_columns!(A, B, C);
+several_columns!(A, B, C, D);
+several_columns!(A, B, C, D, E);
+
+/// Declares a struct that is read from a row. Its fields are columns, in their order;
+/// one whose column has another name says so (`= "..."`, any SQL), and one that is
+/// made of what stands there says by what function (`=> ...`).
+macro_rules! row {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $($(#[$doc:meta])* pub $field:ident: $type:ty $(= $sql:literal)? $(=> $made:expr)?,)*
+        }
+    ) => {
+        $(#[$about])*
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl $name {
+            /// `SELECT`, its columns, and `rest`.
+            #[allow(dead_code, reason = "a struct within another is read with that one")]
+            pub(in crate::db) fn select(rest: &str) -> String {
+                let columns = [$($crate::db::sql::row!(@column $field $($sql)?)),*];
+                format!("SELECT {} {rest}", columns.join(", "))
+            }
+        }
+
+        impl $crate::db::sql::FromRow for $name {
+            fn read(row: &rusqlite::Row<'_>, at: &mut usize) -> rusqlite::Result<Self> {
+                Ok($name {
+                    $($field: $crate::db::sql::row!(@value row, at $(, $made)?),)*
+                })
+            }
+        }
+    };
+    (@column $field:ident) => { stringify!($field) };
+    (@column $field:ident $sql:literal) => { $sql };
+    (@value $row:ident, $at:ident) => { $crate::db::sql::FromRow::read($row, $at)? };
+    (@value $row:ident, $at:ident, $made:expr) => {
+        $made($crate::db::sql::FromRow::read($row, $at)?)
+    };
+}
+pub(in crate::db) use row;
+
+impl FromSql for Folder {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Folder::parse(value.as_str()?).map_err(FromSqlError::other)
+    }
+}
+
+impl ToSql for Folder {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+macro_rules! number {
+    ($($type:ident),*) => {
+        $(
+            impl FromSql for $type {
+                fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                    value.as_i64().map($type)
+                }
+            }
+
+            impl ToSql for $type {
+                fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                    Ok(self.0.into())
+                }
+            }
+        )*
+    };
+}
+number!(TurnId, Incarnation);
