@@ -227,11 +227,16 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let before = match call.before.as_deref().map(chrono::DateTime::parse_from_rfc3339) {
-        None => i64::MAX,
-        Some(Ok(time)) => time.timestamp_millis(),
-        Some(Err(e)) => {
-            return Ok(Err(format!("before: {e}; write a time such as 2026-01-31T09:00:00Z")));
+    // A time, and what `earlier` adds to it.
+    let (time, key) = match call.before.as_deref() {
+        Some(before) => before.split_once('#').unwrap_or((before, "0")),
+        None => ("", "0"),
+    };
+    let before = match (chrono::DateTime::parse_from_rfc3339(time), key.parse()) {
+        _ if time.is_empty() => (i64::MAX, 0),
+        (Ok(time), Ok(key)) => (time.timestamp_millis(), key),
+        _ => {
+            return Ok(Err("before: write a time such as 2026-01-31T09:00:00Z, or what `earlier` says".into()));
         }
     };
     let limit = call.limit.unwrap_or(50).clamp(1, 200);
@@ -253,8 +258,11 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
     let earlier = found
         .get(found.len().saturating_sub(messages.len()))
         .filter(|_| found.len() as u32 >= limit || messages.len() < found.len())
-        .and_then(|said| chrono::DateTime::from_timestamp_millis(said.at))
-        .map(|time| json!({"before": time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)}));
+        .and_then(|said| {
+            let time = chrono::DateTime::from_timestamp_millis(said.place.0)?;
+            let time = time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            Some(json!({"before": format!("{time}#{}", said.place.1)}))
+        });
     messages.reverse();
     Ok(Ok(json!({"messages": messages, "earlier": earlier})))
 }

@@ -203,11 +203,11 @@ pub fn of_chat(c: &Connection, jid: &str) -> Result<Option<Group>> {
 
 /// The chats of one group, or of all; unlinked ones too when `folder` is `None`.
 pub fn chats(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Chat>> {
-    let mut statement = c.prepare_cached(
+    let whose = if folder.is_some() { "folder = ?1" } else { "?1 IS NULL" };
+    let mut statement = c.prepare_cached(&format!(
         "SELECT jid, name, is_group, channel, folder, last_message_time, closed FROM chats
-         WHERE jid <> '__group_sync__' AND (?1 IS NULL OR folder = ?1)
-         ORDER BY COALESCE(last_message_time, '') DESC, jid",
-    )?;
+         WHERE jid <> '__group_sync__' AND {whose} ORDER BY COALESCE(last_message_time, '') DESC, jid",
+    ))?;
     let rows = statement.query_map([folder.map(Folder::as_str)], chat)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

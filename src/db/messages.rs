@@ -295,7 +295,9 @@ pub fn to_quote(c: &Connection, turn: TurnId, jid: &str) -> Result<Option<String
 
 /// The messages with this id, in whichever chat.
 pub fn by_id(c: &Connection, id: &str) -> Result<Vec<StoredMessage>> {
-    let sql = format!("SELECT {COLUMNS} FROM messages WHERE id = ?1 ORDER BY seq");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messages WHERE chat_jid IN (SELECT jid FROM chats) AND id = ?1 ORDER BY seq"
+    );
     let mut statement = c.prepare(&sql)?;
     let rows = statement.query_map([id], message)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -303,9 +305,8 @@ pub fn by_id(c: &Connection, id: &str) -> Result<Vec<StoredMessage>> {
 
 /// The latest message, of one chat or of all, that an agent should have answered.
 pub fn latest(c: &Connection, jid: Option<&str>) -> Result<Option<StoredMessage>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM messages WHERE ?1 IS NULL OR chat_jid = ?1 ORDER BY seq DESC LIMIT 1"
-    );
+    let whose = if jid.is_some() { "chat_jid = ?1" } else { "?1 IS NULL" };
+    let sql = format!("SELECT {COLUMNS} FROM messages WHERE {whose} ORDER BY seq DESC LIMIT 1");
     Ok(c.query_row(&sql, [jid], message).optional()?)
 }
 
