@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 mod counts;
 #[path = "chain/ends.rs"]
 mod ends;
-#[path = "chain/table.rs"]
-mod table;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "chain/table.rs"]
+mod table;
 
 use counts::{Counts, Spent, Syncs};
 use ends::{Client, StandIn};

@@ -133,7 +133,11 @@ fn keep(home: &mut Home) -> Vec<(&'static str, String)> {
     eprintln!("retention took {:.1?}", began.elapsed());
     if !during.is_empty() {
         let during = Times::of(during);
-        eprintln!("an answer meanwhile: least {}, median {}", ms(during.least()), ms(during.middle()));
+        eprintln!(
+            "an answer meanwhile: least {}, median {}",
+            ms(during.least()),
+            ms(during.middle())
+        );
     }
     assert_eq!(daemon.stop(), 0);
     look(home)

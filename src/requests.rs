@@ -227,18 +227,17 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
         Ok(call) => call,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    // A time, and what `earlier` adds to it.
-    let (time, key) = match call.before.as_deref() {
-        Some(before) => before.split_once('#').unwrap_or((before, "0")),
-        None => ("", "0"),
-    };
-    let before = match (chrono::DateTime::parse_from_rfc3339(time), key.parse()) {
-        _ if time.is_empty() => (i64::MAX, 0),
-        (Ok(time), Ok(key)) => (time.timestamp_millis(), key),
-        _ => {
-            return Ok(Err("before: write a time such as 2026-01-31T09:00:00Z, or what `earlier` says".into()));
-        }
-    };
+    let mut before = (i64::MAX, 0);
+    if let Some(text) = &call.before {
+        // A time, and the key that `earlier` adds to it.
+        let (time, key) = text.split_once('#').unwrap_or((text, "0"));
+        let (Ok(time), Ok(key)) = (chrono::DateTime::parse_from_rfc3339(time), key.parse()) else {
+            return Ok(Err(
+                "before: write a time such as 2026-01-31T09:00:00Z, or what `earlier` says".into(),
+            ));
+        };
+        before = (time.timestamp_millis(), key);
+    }
     let limit = call.limit.unwrap_or(50).clamp(1, 200);
     let query = call.query.as_deref().filter(|q| !q.is_empty());
     let found = db::history::page(c, asker.group.folder.as_str(), query, before, limit)?;

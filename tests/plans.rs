@@ -12,16 +12,8 @@ use support::{Client, Home};
 
 /// Tables that stay small: groups and chats are the owner's, tasks are few, settings
 /// are a handful. And what is no table: constants, lists in JSON (`f`).
-const SMALL: &[&str] = &[
-    "groups",
-    "g",
-    "chats",
-    "settings",
-    "scheduled_tasks",
-    "sessions",
-    "CONSTANT",
-    "f",
-];
+const SMALL: &[&str] =
+    &["groups", "g", "chats", "settings", "scheduled_tasks", "sessions", "CONSTANT", "f"];
 
 #[test]
 fn no_statement_of_the_daemon_reads_a_growing_table_from_end_to_end() {

@@ -13,7 +13,9 @@ pub fn build_stand_in() {
     let mut command = Command::new(cargo);
     // What cargo says to a benchmark would make it build half of the crates anew.
     for (name, _) in std::env::vars_os() {
-        let said = name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"));
+        let said = name
+            .to_str()
+            .is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"));
         if said {
             command.env_remove(name);
         }
