@@ -12,10 +12,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
-
-use rustix::process::Signal;
 
 #[path = "chain/counts.rs"]
 mod counts;
@@ -23,10 +20,13 @@ mod counts;
 mod ends;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "chain/table.rs"]
+mod table;
 
 use counts::{Counts, Spent, Syncs};
 use ends::{Client, StandIn};
-use support::{Daemon, Home, NANOCLAW, eventually, pause, stand_in};
+use support::{Daemon, Home, NANOCLAW, eventually, pause};
+use table::{Times, build_stand_in, load, machine, ms, row};
 
 const WARM: usize = 500;
 const COLD: usize = 20;
@@ -227,17 +227,6 @@ fn home() -> Home {
     home
 }
 
-/// The stand-in is an example: cargo does not build it for a benchmark.
-fn build_stand_in() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--release", "--example", "claude"])
-        .status()
-        .unwrap();
-    assert!(built.success() && stand_in().is_file(), "the stand-in was not built");
-}
-
 fn stand_in_alone(home: &Home) -> Vec<Duration> {
     let (mut alone, _) = StandIn::start(home);
     (1..=WARM)
@@ -278,70 +267,4 @@ fn fill(home: &Home) {
         .unwrap();
     }
     c.execute_batch("COMMIT").unwrap();
-}
-
-/// Times, in order.
-struct Times(Vec<Duration>);
-
-impl Times {
-    fn of(mut times: Vec<Duration>) -> Times {
-        times.sort_unstable();
-        Times(times)
-    }
-
-    fn middle(&self) -> Duration {
-        self.0[self.0.len() / 2]
-    }
-
-    fn row(&self, figure: &str, aim: &str, method: &str) {
-        let n = self.0.len();
-        let (min, p99) = (self.0[0], self.0[(n * 99).div_ceil(100) - 1]);
-        println!(
-            "| {figure} | {} | {} | {} | {n} | {aim} | {method} |",
-            ms(min),
-            ms(self.middle()),
-            ms(p99)
-        );
-    }
-}
-
-fn row(figure: &str, value: &str, aim: &str, method: &str) {
-    println!("| {figure} | | {value} | | | {aim} | {method} |");
-}
-
-fn ms(time: Duration) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1e3)
-}
-
-fn machine() -> String {
-    let first = |path: &str, key: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|l| l.starts_with(key)).map(str::to_owned);
-        line.and_then(|l| l.split(':').next_back().map(|v| v.trim().to_owned()))
-            .unwrap_or_else(|| "?".into())
-    };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let place = std::env::temp_dir();
-    let system = Command::new("df").arg("--output=fstype").arg(&place).output();
-    let system =
-        system.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-    let system = system.lines().last().unwrap_or("?").trim();
-    format!(
-        "{}, {cores} cores, Linux {}, file system {system}; load average {}",
-        first("/proc/cpuinfo", "model name"),
-        kernel.trim(),
-        load()
-    )
-}
-
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
-}
-
-/// Ends what we started ourselves, politely.
-fn interrupt(child: &mut std::process::Child) {
-    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), Signal::INT);
-    let _ = child.wait();
 }

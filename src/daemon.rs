@@ -180,11 +180,11 @@ async fn exchange_files(
 ) -> anyhow::Result<tokio::task::JoinHandle<()>> {
     std::fs::create_dir_all(config.files().join("out"))?;
     requests::sweep(ledger, config.files(), true).await?;
-    let named = Arc::new(ledger.write(db::files::received).await?);
-    for group in ledger.write(db::groups::all).await? {
-        let (place, named) = (place.clone(), named.clone());
-        tokio::task::spawn_blocking(move || place.sweep(&group.folder, &named)).await?;
-    }
+    let (groups, named) =
+        ledger.write(|c| Ok((db::groups::all(c)?, db::files::received(c)?))).await?;
+    let place = place.clone();
+    let sweep = move || groups.iter().for_each(|group| place.sweep(&group.folder, &named));
+    tokio::task::spawn_blocking(sweep).await?;
     let (ledger, files) = (ledger.clone(), config.files());
     Ok(tokio::spawn(async move {
         loop {

@@ -205,13 +205,15 @@ fn addressee(c: &Connection, asker: &Asker<'_>, chat: Option<String>) -> db::Res
 
 fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
     let call: ReadHistory = arguments(value)?;
-    let before = match call.before.as_deref().map(chrono::DateTime::parse_from_rfc3339) {
-        None => i64::MAX,
-        Some(Ok(time)) => time.timestamp_millis(),
-        Some(Err(e)) => {
-            return refuse(format!("before: {e}; write a time such as 2026-01-31T09:00:00Z"));
-        }
-    };
+    let mut before = (i64::MAX, 0);
+    if let Some(text) = &call.before {
+        // A time, and the key that `earlier` adds to it.
+        let (time, key) = text.split_once('#').unwrap_or((text, "0"));
+        let (Ok(time), Ok(key)) = (chrono::DateTime::parse_from_rfc3339(time), key.parse()) else {
+            return refuse("before: write a time such as 2026-01-31T09:00:00Z, or what `earlier` says");
+        };
+        before = (time.timestamp_millis(), key);
+    }
     let limit = call.limit.unwrap_or(50).clamp(1, 200);
     let query = call.query.as_deref().filter(|q| !q.is_empty());
     let found = db::history::page(c, asker.group.folder.as_str(), query, before, limit)?;
@@ -231,8 +233,11 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
     let earlier = found
         .get(found.len().saturating_sub(messages.len()))
         .filter(|_| found.len() as u32 >= limit || messages.len() < found.len())
-        .and_then(|said| chrono::DateTime::from_timestamp_millis(said.at))
-        .map(|time| json!({"before": time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)}));
+        .and_then(|said| {
+            let time = chrono::DateTime::from_timestamp_millis(said.place.0)?;
+            let time = time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            Some(json!({"before": format!("{time}#{}", said.place.1)}))
+        });
     messages.reverse();
     Ok(json!({"messages": messages, "earlier": earlier}))
 }

@@ -5,6 +5,8 @@
 //! first. `PROPTEST_CASES` makes it longer.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "properties/heads.rs"]
+mod heads;
 #[path = "properties/inputs.rs"]
 mod inputs;
 #[path = "properties/rights.rs"]

@@ -69,6 +69,22 @@ fn history_is_the_group_s_own_and_searchable() {
     client.message("t:2", "d", r#"tool:read_history {"query":"boiler code is"}"#);
     let found = client.answer("t:2", "\"messages\"");
     assert!(!found.contains("4711"), "{found}");
+    // Page by page, as each page says.
+    let (mut before, mut said) = (json!("2100-01-01T00:00:00Z"), Vec::new());
+    for n in 0..9 {
+        let call = json!({"limit": 1, "before": before});
+        client.message("t:2", &format!("p{n}"), &format!("tool:read_history {call}"));
+        client.wait("its end", |h| {
+            h.lines.iter().any(|l| l["type"] == "status" && l["id"] == format!("p{n}"))
+        });
+        let page = client.heard(|h| h.sends.last().unwrap().2.clone());
+        let page: Value = serde_json::from_str(page.strip_prefix("tool: ").unwrap()).unwrap();
+        let Some(one) = page["messages"].get(0) else { break };
+        said.push(one["text"].as_str().unwrap().to_owned());
+        before = page["earlier"]["before"].clone();
+    }
+    assert_eq!(said.len(), 5, "the first page, what was said before it, and no end: {said:?}");
+    assert_eq!(said.last().unwrap(), "nothing here");
 }
 
 /// What main sees of chats that belong to no group, in its order: (chat, name).

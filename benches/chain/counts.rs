@@ -125,7 +125,7 @@ impl Syncs {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        super::eventually("strace to attach", || {
+        super::support::eventually("strace to attach", || {
             std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().all(|task| {
                 let status =
                     std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Syncs {
     }
 
     pub fn count(mut self) -> usize {
-        super::interrupt(&mut self.strace);
+        super::table::interrupt(&mut self.strace);
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let _ = std::fs::remove_file(&self.log);
         // A call that was interrupted by another thread's is told in two lines.

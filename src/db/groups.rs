@@ -171,10 +171,11 @@ pub fn of_chat(c: &Connection, jid: &str) -> Result<Option<Group>> {
 
 /// The chats of one group, or of all; unlinked ones too when `folder` is `None`.
 pub fn chats(c: &Connection, folder: Option<&Folder>) -> Result<Vec<Chat>> {
-    let sql = Chat::select(
-        "FROM chats WHERE jid <> '__group_sync__' AND (?1 IS NULL OR folder = ?1)
+    let whose = if folder.is_some() { "folder = ?1" } else { "?1 IS NULL" };
+    let sql = Chat::select(&format!(
+        "FROM chats WHERE jid <> '__group_sync__' AND {whose}
          ORDER BY COALESCE(last_message_time, '') DESC, jid",
-    );
+    ));
     c.all(sql, [folder])
 }
 

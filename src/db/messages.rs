@@ -272,17 +272,15 @@ pub fn to_quote(c: &Connection, turn: TurnId, jid: &str) -> Result<Option<String
 
 /// The messages with this id, in whichever chat.
 pub fn by_id(c: &Connection, id: &str) -> Result<Vec<StoredMessage>> {
-    c.all(StoredMessage::select("FROM messages WHERE id = ?1 ORDER BY seq"), [id])
+    let sql = "FROM messages WHERE chat_jid IN (SELECT jid FROM chats) AND id = ?1 ORDER BY seq";
+    c.all(StoredMessage::select(sql), [id])
 }
 
 /// The latest message, of one chat or of all, that an agent should have answered.
 pub fn latest(c: &Connection, jid: Option<&str>) -> Result<Option<StoredMessage>> {
-    c.first(
-        StoredMessage::select(
-            "FROM messages WHERE ?1 IS NULL OR chat_jid = ?1 ORDER BY seq DESC LIMIT 1",
-        ),
-        [jid],
-    )
+    let whose = if jid.is_some() { "chat_jid = ?1" } else { "?1 IS NULL" };
+    let sql = format!("FROM messages WHERE {whose} ORDER BY seq DESC LIMIT 1");
+    c.first(StoredMessage::select(&sql), [jid])
 }
 
 /// How many messages stand in each state: `(state, count)`.

@@ -47,6 +47,7 @@ const VERSIONS: &[&[Part]] = &[
     &[Sql(include_str!("../../migrations/0007_whatsapp.sql"))],
     &[Sql(include_str!("../../migrations/0008_runtimes.sql"))],
     &[Sql(include_str!("../../migrations/0009_limits.sql"))],
+    &[Sql(include_str!("../../migrations/0010_search.sql"))],
 ];
 
 /// The version that this program reads and writes.

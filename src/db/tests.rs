@@ -10,6 +10,9 @@ use crate::ids::{Folder, Incarnation, TurnId};
 mod retained;
 mod tasks_and_runs;
 
+/// Behind all that was said.
+const END: history::Place = (i64::MAX, 0);
+
 fn ledger() -> (tempfile::TempDir, Connection) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("messages.db");
@@ -185,7 +188,7 @@ fn what_was_said_is_found_by_its_words_by_whomever() {
         NewRow { turn: Some(turn), key: "answer", part: 0, jid: "1", text: "I noted the boiler" };
     outbox::add(&c, &row).unwrap();
     let find = |query| {
-        let found = history::page(&c, "family", Some(query), i64::MAX, 10).unwrap();
+        let found = history::page(&c, "family", Some(query), END, 10).unwrap();
         found.into_iter().map(|said| said.text).collect::<Vec<_>>()
     };
     assert_eq!(find("koln GRUSSE"), [""; 0], "ß is no s");
@@ -194,8 +197,44 @@ fn what_was_said_is_found_by_its_words_by_whomever() {
     assert_eq!(find("code 47"), ["the boiler's code is 4711"]);
     assert_eq!(find("\"quoted\" and (odd"), ["\"quoted\" AND (odd) *"]);
     assert_eq!(find("!?"), [""; 0]);
-    assert_eq!(history::page(&c, "other", None, i64::MAX, 10).unwrap(), []);
-    assert_eq!(history::page(&c, "family", None, i64::MAX, 2).unwrap().len(), 2);
+    assert_eq!(history::page(&c, "other", None, END, 10).unwrap(), []);
+    assert_eq!(history::page(&c, "family", None, END, 2).unwrap().len(), 2);
+}
+
+#[test]
+fn pages_follow_each_other_without_a_gap_also_where_times_are_the_same() {
+    let (_dir, c) = ledger();
+    with_family(&c, &["1", "2"]);
+    for n in 0..9 {
+        let m = Incoming {
+            content: format!("boiler {n}"),
+            ..message(["1", "2"][n % 2], &n.to_string())
+        };
+        messages::store(&c, &m, MessageState::Queued, None).unwrap();
+        let key = format!("request:{n}");
+        let text = format!("boiler noted {n}");
+        let row = NewRow { turn: None, key: &key, part: 0, jid: "1", text: &text };
+        outbox::add(&c, &row).unwrap();
+    }
+    c.execute_batch(
+        "UPDATE messages SET stored_at = 1000 + seq / 4; UPDATE outbox SET created_at = 1000 + id / 4;
+         UPDATE messages SET reason = 'deleted by its sender' WHERE id = '3'",
+    )
+    .unwrap();
+    let all = history::page(&c, "family", None, END, 100).unwrap();
+    assert_eq!(all.len(), 17);
+    assert!(all.is_sorted_by_key(|said| said.place));
+    for (query, limit) in [(None, 1), (None, 4), (Some("boil"), 1), (Some("boiler"), 4)] {
+        let (mut pages, mut before) = (Vec::new(), END);
+        loop {
+            let mut page = history::page(&c, "family", query, before, limit).unwrap();
+            let Some(first) = page.first() else { break };
+            before = first.place;
+            page.append(&mut pages);
+            pages = page;
+        }
+        assert_eq!(pages, all, "{query:?} by {limit}");
+    }
 }
 
 /// What runs for every message, every answer and every 2 seconds must not look at

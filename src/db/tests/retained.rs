@@ -58,7 +58,7 @@ fn what_was_said_and_spent_stays_and_the_bookkeeping_goes() {
     prune_all(&c, now_ms() + DAY);
     assert_eq!((count(&c, "requests"), count(&c, "incarnations"), count(&c, "outbox")), (0, 0, 1));
     assert!(told::once(&c, "x").unwrap());
-    let found = history::page(&c, "family", Some("boiler"), i64::MAX, 10).unwrap();
+    let found = history::page(&c, "family", Some("boiler"), END, 10).unwrap();
     assert_eq!(found.len(), 1, "the answer is found for ever");
     let m = &messages::by_id(&c, "a").unwrap()[0];
     let turn = turns::row(&c, m.turn.unwrap()).unwrap().unwrap();
@@ -94,7 +94,7 @@ fn of_old_runs_the_log_stays_and_the_latest_run_of_a_task_as_a_whole() {
     assert_eq!((count(&c, "turns"), count(&c, "occurrences")), (1, 1));
     assert!(turns::row(&c, runs[2].0).unwrap().is_some());
     assert_eq!(occurrences::runs(&c, &task, 10).unwrap().len(), 3);
-    assert_eq!(history::page(&c, "family", Some("watered"), i64::MAX, 10).unwrap().len(), 3);
+    assert_eq!(history::page(&c, "family", Some("watered"), END, 10).unwrap().len(), 3);
     // The task goes on, and does not run again what it ran.
     assert_eq!(occurrences::due(&c, start + 3 * 60_000).unwrap(), []);
     ran(&c, &task, start + 4 * 60_000);

@@ -1,0 +1,44 @@
+//! Requests of a guest to its proxy, byte by byte, up to the practice model: whatever
+//! came before, the next connection is served.
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use nanoclaw::ids::{Folder, Incarnation};
+use nanoclaw::proxy::{DEFAULT_BASE, Egress, Proxy, Tenant, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+fuzz_target!(|bytes: &[u8]| {
+    let place = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let upstream = Upstream { base: DEFAULT_BASE.into(), credential: None, proxy: None };
+        let tenant = Tenant {
+            incarnation: Incarnation(1),
+            group: Folder::parse("family").unwrap(),
+            token: "token".into(),
+            // Nothing leaves this machine.
+            egress: Egress::Api,
+        };
+        let _serving = Proxy::new(upstream).serve(place.path(), tenant).unwrap();
+        say(place.path(), bytes).await;
+        let answer = say(place.path(), b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    });
+});
+
+async fn say(place: &std::path::Path, bytes: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let exchange = async {
+        let mut stream = UnixStream::connect(place.join("proxy.sock")).await?;
+        stream.write_all(bytes).await?;
+        stream.shutdown().await?;
+        stream.read_to_end(&mut answer).await
+    };
+    // One that hangs up is as good as one that answers.
+    let ended = tokio::time::timeout(Duration::from_secs(5), exchange).await;
+    assert!(ended.is_ok(), "neither answered nor ended");
+    answer
+}
