@@ -107,6 +107,13 @@ pub fn not_mounted(folder: &str, reasons: &[String]) -> String {
     )
 }
 
+/// For a message that could not be decrypted.
+pub fn unread(sender: &str) -> String {
+    format!(
+        "A message from {sender} did not arrive in a form that I can read. Please send it again, and not as \"view once\"."
+    )
+}
+
 /// For messages that waited too long to be answered now, as after an upgrade.
 pub fn left_out(count: usize) -> String {
     let (what, them) = match count {

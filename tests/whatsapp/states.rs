@@ -100,3 +100,28 @@ async fn a_connection_that_says_nothing_any_more_is_made_anew() {
     rig.owner.send(&rig.owner.jid(), "hello").await;
     rig.owner.wait_text("Andy: echo: hello").await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_sleep_the_connection_is_made_anew_at_once_and_what_came_meanwhile_is_answered() {
+    use rustix::process::Signal;
+    let rig = Rig::linked().await;
+    let daemon = rig.daemon.as_ref().unwrap();
+    for silently in [true, false] {
+        let before = latest(&rig);
+        daemon.signal(Signal::STOP);
+        // A router forgets the connection, or the server ends it.
+        if silently {
+            rig.owner.silence(rig.device);
+        } else {
+            rig.owner.cut(rig.device);
+        }
+        let text = format!("are you awake, {silently}?");
+        rig.owner.send(&rig.owner.jid(), text.as_str()).await;
+        tokio::time::sleep(Duration::from_secs(16)).await;
+        daemon.signal(Signal::CONT);
+        // Without the look at the clock a silent one is noticed by nobody for 35 seconds.
+        rig.owner.wait_text(&format!("Andy: echo: {text}")).await;
+        assert!(latest(&rig) > before);
+    }
+    assert!(rig.home.log().contains("slept=true"), "{}", rig.home.log());
+}

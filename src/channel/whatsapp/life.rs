@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use whatsapp_rust::prelude::{Client, Event};
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
@@ -26,9 +26,10 @@ use crate::db::{self, now_ms};
 use crate::outbox::Outbox;
 
 /// How often is looked whether the machine slept or the connection hangs.
-const LOOK: Duration = Duration::from_secs(10);
-/// A jump of the clock that means sleep.
-const SLEPT: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(5);
+/// The time from one look to the next, by the wall clock, that means sleep: of the
+/// machine or of this process alone.
+const SLEPT: Duration = Duration::from_secs(15);
 /// How long a connection may take to carry messages before it is made anew.
 const HANGS: Duration = Duration::from_secs(180);
 /// How long the goodbye may take.
@@ -174,8 +175,9 @@ impl Life {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Ended {
         let mut last: Option<Happened> = None;
-        let mut clock = (SystemTime::now(), Instant::now());
-        let mut since = Instant::now();
+        let (mut looked, mut since) = (SystemTime::now(), Instant::now());
+        let mut look = interval_at(since + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -212,23 +214,26 @@ impl Life {
                     }
                     Some(Wish::Link(_) | Wish::Cancel) => {}
                 },
-                () = sleep(LOOK) => {
-                    let (wall, own) = clock;
-                    clock = (SystemTime::now(), Instant::now());
-                    let passed = clock.0.duration_since(wall).unwrap_or_default();
-                    let slept = passed > (clock.1 - own) + SLEPT;
+                _ = look.tick() => {
+                    let passed = SystemTime::now().duration_since(looked).unwrap_or_default();
+                    looked = SystemTime::now();
+                    let slept = passed > SLEPT;
                     let carries = self.whatsapp.client().is_some();
                     let client = running.handle.client();
                     let hangs = !carries && client.is_connected() && since.elapsed() > HANGS;
-                    if slept && !carries && self.state.borrow().is_linked() {
+                    if !(slept || hangs) || !self.state.borrow().is_linked() {
+                        if carries {
+                            self.hook.give_up().await;
+                        }
+                        continue;
+                    }
+                    tracing::info!(slept, "making the connection anew");
+                    if slept && !carries {
                         // Its pause may last a quarter of an hour; the network is back now.
                         return Ended::Again(Duration::ZERO);
                     }
-                    if self.state.borrow().is_linked() && (slept || hangs) {
-                        tracing::info!(slept, "making the connection anew");
-                        since = Instant::now();
-                        client.reconnect_immediately().await;
-                    }
+                    since = Instant::now();
+                    client.reconnect_immediately().await;
                 }
             }
         }
@@ -264,7 +269,7 @@ impl Life {
                 return None;
             }
             Event::UndecryptableMessage(message) => {
-                tracing::warn!(id = %message.info.id, "a message cannot be read yet; its sender's phone is asked for it again");
+                self.hook.unread(&client, message).await;
                 return None;
             }
             Event::GroupUpdate(update) => {
