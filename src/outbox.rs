@@ -210,8 +210,10 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             }
         };
         let now = now_ms();
-        if row.not_before > now {
-            return Some(Duration::from_millis(row.not_before.abs_diff(now)));
+        // What is held up for longer than its day is given up when that is over.
+        let last = row.created_at + GIVE_UP;
+        if row.not_before > now && now < last {
+            return Some(Duration::from_millis(row.not_before.min(last).abs_diff(now)));
         }
         let pace = match closed {
             Some(closed) => Ok(Pace::Never(closed.reason().into())),
@@ -227,6 +229,9 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                     None => return None,
                 },
             },
+            Ok(Pace::At(_, why)) if now >= last => {
+                Delivery::Failed { error: format!("given up after a day: {why}") }
+            }
             Ok(Pace::At(at, why)) => {
                 if at - now > SHOWN_PAUSE {
                     let id = row.id;

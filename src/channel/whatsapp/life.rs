@@ -84,7 +84,6 @@ impl Life {
         let mut first = true;
         loop {
             let link = self.look().await;
-            self.whatsapp.restrict(link.restricted.unwrap_or(0));
             self.state.send_replace(link.clone());
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
@@ -215,6 +214,11 @@ impl Life {
                     Some(Wish::Link(_) | Wish::Cancel) => {}
                 },
                 _ = look.tick() => {
+                    if self.state.borrow().has_run_out(now_ms()) {
+                        let why = "nobody typed the code in time: run `nanoclaw auth whatsapp` again";
+                        self.note(Happened::NotLinked(why.into())).await;
+                        return Ended::Over;
+                    }
                     let passed = SystemTime::now().duration_since(looked).unwrap_or_default();
                     looked = SystemTime::now();
                     let slept = passed > SLEPT;

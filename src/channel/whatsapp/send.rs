@@ -20,8 +20,8 @@ pub const CHANNEL: &str = "whatsapp";
 
 /// How long WhatsApp may take to acknowledge.
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// How long nothing is sent after WhatsApp has restricted the account.
-const RESTRICTED: i64 = 10 * 60_000;
+/// How long WhatsApp may take to say until when it restricts the account.
+const ASKED: Duration = Duration::from_secs(10);
 /// When messages that could not be stored are fetched again.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -36,8 +36,6 @@ struct Inner {
     client: Mutex<Option<Arc<Client>>>,
     acks: Acks,
     typing: Typing,
-    /// The end of a restriction, milliseconds.
-    restricted: Mutex<i64>,
 }
 
 impl WhatsApp {
@@ -49,7 +47,6 @@ impl WhatsApp {
             client: Mutex::default(),
             acks: Acks::default(),
             typing: Typing::default(),
-            restricted: Mutex::default(),
         }))
     }
 
@@ -80,11 +77,6 @@ impl WhatsApp {
         if lost {
             self.0.acks.forget();
         }
-    }
-
-    /// Nothing is sent before this time.
-    pub(super) fn restrict(&self, until: i64) {
-        *lock(&self.0.restricted) = until;
     }
 
     /// The address that a chat is reached at, which need not be the one it is known by.
@@ -120,9 +112,6 @@ impl WhatsApp {
 
     async fn deliver(&self, row: &OutboxRow) -> Result<(), SendError> {
         let client = self.client().ok_or(SendError::Offline)?;
-        if *lock(&self.0.restricted) > now_ms() {
-            return Err(ack::restricted());
-        }
         let jid = self.reachable(&client, &row.chat_jid).await;
         let to: Jid = jid.parse().map_err(|_| {
             SendError::Never(format!("{} is no address of WhatsApp's", row.chat_jid))
@@ -140,12 +129,13 @@ impl WhatsApp {
                 None => {}
                 Some(Refusal::OtherAddress(why)) => return Err(SendError::Never(why)),
                 Some(Refusal::Send(error)) => return Err(error),
-                Some(Refusal::Restricted) => {
-                    self.now_restricted().await;
-                    return Err(ack::restricted());
+                Some(Refusal::Quiet(code)) => {
+                    self.note_quiet(&client, &code).await;
+                    return Err(SendError::Later(format!("WhatsApp asks to send less ({code})")));
                 }
             }
         }
+        self.note(Happened::Taken).await;
         Ok(())
     }
 
@@ -236,18 +226,37 @@ impl WhatsApp {
         }
     }
 
-    async fn now_restricted(&self) {
-        let until = now_ms() + RESTRICTED;
-        self.restrict(until);
-        tracing::warn!("WhatsApp restricts what this account may send (463)");
-        let noted = self.ledger().write(move |c| link::note(c, &Happened::Restricted(until))).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "the restriction was not noted");
+    /// WhatsApp asks for silence. Until when a restriction lasts it says if it is asked.
+    async fn note_quiet(&self, client: &Client, code: &str) {
+        let mut until = None;
+        if code == "463" {
+            let asked = tokio::time::timeout(ASKED, client.mex().fetch_reachout_timelock()).await;
+            let said = asked.ok().and_then(Result::ok).filter(|lock| lock.is_active == Some(true));
+            let seconds = said.and_then(|lock| lock.time_enforcement_ends?.parse::<i64>().ok());
+            until = seconds.and_then(|s| s.checked_mul(1_000)).filter(|at| *at > now_ms());
         }
+        tracing::warn!(code, "WhatsApp asks to send less");
+        self.note(Happened::Refused(code.into(), until)).await;
+    }
+
+    async fn note(&self, happened: Happened) {
+        if let Err(error) = self.ledger().write(move |c| link::note(c, &happened)).await {
+            tracing::warn!(%error, "how things stand with WhatsApp was not noted");
+        }
+    }
+
+    /// Whether WhatsApp asked for silence: until when, and what to say of it.
+    async fn quiet(&self) -> db::Result<Option<Pace>> {
+        let quiet = self.ledger().write(link::read).await?.quiet;
+        let quiet = quiet.filter(|quiet| quiet.until > now_ms());
+        Ok(quiet.map(|quiet| Pace::At(quiet.until, quiet.sentence(self.config().timezone))))
     }
 
     async fn react_to(&self, mark: &Mark, emoji: &str) -> Result<(), SendError> {
         let client = self.client().ok_or(SendError::Offline)?;
+        if !matches!(self.quiet().await, Ok(None)) {
+            return Err(SendError::Later("WhatsApp asks to send less".into()));
+        }
         let chat = self.reachable(&client, &mark.jid).await;
         let to: Jid = chat.parse().map_err(|_| SendError::Never("no address".into()))?;
         let key = wa::MessageKey {
@@ -296,9 +305,12 @@ impl Channel for WhatsApp {
     fn pace<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, db::Result<Pace>> {
         Box::pin(async {
             // A row that cannot go anyway waits for the connection.
-            match self.client() {
-                Some(_) => pacing::ask(&self.0.ledger, self.config().pace, row, 0).await,
-                None => Ok(Pace::Now),
+            if self.client().is_none() {
+                return Ok(Pace::Now);
+            }
+            match self.quiet().await? {
+                Some(quiet) => Ok(quiet),
+                None => pacing::ask(&self.0.ledger, self.config().pace, row).await,
             }
         })
     }
