@@ -39,7 +39,18 @@ async fn a_friend_s_chat_is_answered_once_and_shown_as_read_typed_and_delivered(
 #[tokio::test(flavor = "current_thread")]
 async fn nobody_seems_online_but_for_the_time_of_a_login() {
     let rig = Rig::linked().await;
-    rig.server.wait_log("unavailable", |e| e.sent("presence") && e.is("type", "unavailable")).await;
+    for text in ["hello", "again, after a lost connection"] {
+        rig.owner.send(&rig.owner.jid(), text).await;
+        rig.owner.wait_text(&format!("Andy: echo: {text}")).await;
+        // Whatever was said at the login and while it worked: in the end nobody is there.
+        rig.server
+            .wait_log("unavailable", |e| e.sent("presence") && e.is("type", "unavailable"))
+            .await;
+        let log = rig.server.log();
+        let last = log.iter().rfind(|e| e.sent("presence")).unwrap();
+        assert!(last.is("type", "unavailable"), "{last}");
+        rig.owner.cut(rig.device);
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]
