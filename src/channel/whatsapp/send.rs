@@ -142,7 +142,7 @@ impl WhatsApp {
     /// Sends once and waits for what WhatsApp says of it; `None` if it was taken.
     async fn attempt(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         to: Jid,
         id: &str,
         message: &wa::Message,
@@ -162,7 +162,11 @@ impl WhatsApp {
             Ok(Ok(Some(code))) => Ok(Some(ack::judge(&code))),
             // The connection was lost: it goes again, under the same id.
             Ok(Err(_)) => Err(SendError::Offline),
-            Err(_) => Err(SendError::Later("WhatsApp did not acknowledge it in time".into())),
+            Err(_) => {
+                // Nobody reads this connection, or not for long.
+                client.reconnect_immediately().await;
+                Err(SendError::Later("WhatsApp did not acknowledge it in time".into()))
+            }
         }
     }
 
