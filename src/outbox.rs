@@ -262,9 +262,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
 /// A row that no channel could take for a day is given up.
 async fn expire(ledger: &Ledger, jid: &str) {
     let (jid, before) = (jid.to_owned(), now_ms() - GIVE_UP);
-    if let Err(error) = ledger.write(move |c| db::outbox::expire(c, &jid, before)).await {
-        tracing::error!(%error, "cannot write the outbox");
-    }
+    ledger.note("what was given up", move |c| db::outbox::expire(c, &jid, before)).await;
 }
 
 /// What a failed attempt means for a row; `None` to wait for the connection.

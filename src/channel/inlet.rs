@@ -240,7 +240,6 @@ fn store(
             && channel == "whatsapp"
             && chat_of_sender.is_some_and(|group| group.is_main),
         is_known: db::people::known(c, &m.sender)? || allowlist.names(&senders),
-        is_bot: false,
         calls: m.calls_assistant,
         content: &m.content,
         is_empty: m.content.trim().is_empty() && m.attachments.is_empty(),

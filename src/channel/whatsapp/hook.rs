@@ -84,10 +84,8 @@ impl Hook {
         if let Some(incoming) = found.filter(|_| message.decrypt_fail_mode == DecryptFailMode::Show)
         {
             tracing::warn!(id = incoming.id, "a message cannot be read yet");
-            let noted = self.whatsapp.ledger().write(move |c| db::unread::note(c, incoming));
-            if let Err(error) = noted.await {
-                tracing::error!(%error, "a message that cannot be read was not noted");
-            }
+            let note = move |c: &rusqlite::Connection| db::unread::note(c, incoming);
+            self.whatsapp.ledger().note("a message that cannot be read", note).await;
         }
     }
 

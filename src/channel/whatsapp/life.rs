@@ -83,7 +83,8 @@ impl Life {
         let mut wish = self.wish().await;
         let mut first = true;
         loop {
-            let link = self.look().await;
+            // What cannot be read is not connected.
+            let link = self.whatsapp.ledger().write(link::read).await.unwrap_or_default();
             self.state.send_replace(link.clone());
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
@@ -257,7 +258,8 @@ impl Life {
             Event::Receipt(receipt) => {
                 use ReceiptType::{Delivered, Inactive, Played, Read};
                 if matches!(receipt.r#type, Delivered | Read | Played | Inactive) {
-                    self.delivered(&receipt.message_ids).await;
+                    let (ids, ledger) = (receipt.message_ids.to_vec(), self.whatsapp.ledger());
+                    ledger.note("a delivery", move |c| db::outbox::delivered(c, &ids)).await;
                 }
                 return None;
             }
@@ -315,27 +317,13 @@ impl Life {
     async fn link_self(&self) {
         let link = self.state.borrow().clone();
         let (Some(pn), own_number) = (link.pn, self.whatsapp.config().own_number) else { return };
-        let linked = self
-            .whatsapp
-            .ledger()
-            .write(move |c| {
-                if let Some(lid) = &link.lid {
-                    db::people::learn(c, lid, &pn)?;
-                }
-                link::adopt(c, &pn, own_number)
-            })
-            .await;
-        if let Err(error) = linked {
-            tracing::error!(%error, "your chat with yourself was not linked to main");
-        }
-    }
-
-    async fn delivered(&self, ids: &[String]) {
-        let ids = ids.to_vec();
-        let noted = self.whatsapp.ledger().write(move |c| db::outbox::delivered(c, &ids)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "a delivery was not noted");
-        }
+        let adopt = move |c: &rusqlite::Connection| {
+            if let Some(lid) = &link.lid {
+                db::people::learn(c, lid, &pn)?;
+            }
+            link::adopt(c, &pn, own_number)
+        };
+        self.whatsapp.ledger().note("your chat with yourself as main's", adopt).await;
     }
 
     /// Removes the keys of a link that is no more.
@@ -360,16 +348,6 @@ impl Life {
             Err(error) => {
                 tracing::error!(%error, "cannot note how things stand with WhatsApp");
                 self.state.borrow().clone()
-            }
-        }
-    }
-
-    async fn look(&self) -> Link {
-        match self.whatsapp.ledger().write(link::read).await {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::error!(%error, "cannot read how things stand with WhatsApp");
-                Link::default()
             }
         }
     }

@@ -65,8 +65,6 @@ pub struct Link {
     pub detail: Option<String>,
     /// When a ban ends, milliseconds.
     pub until: Option<i64>,
-    /// The program's version that was refused.
-    pub version: Option<String>,
     /// While linking: the text of the code to scan.
     pub qr: Option<String>,
     /// While linking: the code to type.
@@ -199,10 +197,7 @@ impl Link {
                 next.until = Some(*until);
                 next.detail = Some(why.clone());
             }
-            Happened::Outdated => {
-                next.state = State::Outdated;
-                next.version = Some(env!("CARGO_PKG_VERSION").into());
-            }
+            Happened::Outdated => next.state = State::Outdated,
             Happened::Rejected(why) => {
                 next.state = State::Rejected;
                 next.detail = Some(why.clone());

@@ -14,6 +14,7 @@ use crate::channel::{Channel, Mark, Pace, SendError, pacing};
 use crate::config::Config;
 use crate::container::Boxed;
 use crate::db::{self, Ledger, MessageState, OutboxRow, now_ms};
+use crate::prompt::outgoing::is_whatsapp;
 
 /// The channel's name, as in `chats.channel`.
 pub const CHANNEL: &str = "whatsapp";
@@ -96,10 +97,8 @@ impl WhatsApp {
     /// Notes a chat's timer for disappearing messages: what is sent has the same.
     pub(super) async fn note_timer(&self, jid: &str, seconds: Option<u32>) {
         let (jid, seconds) = (jid.to_owned(), seconds.unwrap_or(0));
-        let noted = self.ledger().write(move |c| db::groups::set_timer(c, &jid, seconds)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "a chat's timer was not noted");
-        }
+        let set = move |c: &rusqlite::Connection| db::groups::set_timer(c, &jid, seconds);
+        self.ledger().note("a chat's timer", set).await;
     }
 
     /// Fetches again what was not acknowledged, when what was wrong may be over.
@@ -244,9 +243,8 @@ impl WhatsApp {
     }
 
     async fn note(&self, happened: Happened) {
-        if let Err(error) = self.ledger().write(move |c| link::note(c, &happened)).await {
-            tracing::warn!(%error, "how things stand with WhatsApp was not noted");
-        }
+        let note = move |c: &rusqlite::Connection| link::note(c, &happened).map(drop);
+        self.ledger().note("how things stand with WhatsApp", note).await;
     }
 
     /// Whether WhatsApp asked for silence: until when, and what to say of it.
@@ -299,7 +297,7 @@ impl Channel for WhatsApp {
     }
 
     fn owns(&self, jid: &str) -> bool {
-        owns(jid)
+        is_whatsapp(jid)
     }
 
     fn send<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, Result<(), SendError>> {
@@ -332,11 +330,6 @@ impl Channel for WhatsApp {
     fn react<'a>(&'a self, mark: &'a Mark, emoji: &'a str) -> Boxed<'a, Result<(), SendError>> {
         Box::pin(self.react_to(mark, emoji))
     }
-}
-
-/// Whether an address is WhatsApp's.
-pub fn owns(jid: &str) -> bool {
-    ["@s.whatsapp.net", "@lid", "@g.us"].iter().any(|server| jid.ends_with(server))
 }
 
 /// The id of a row's n-th message: the same in each attempt.
@@ -395,7 +388,7 @@ mod tests {
 
     #[test]
     fn whatsapp_s_addresses_are_known_by_their_servers() {
-        assert!(owns("49170@s.whatsapp.net") && owns("1@lid") && owns("1-2@g.us"));
-        assert!(!owns("tg:1") && !owns("terminal:main") && !owns("status@broadcast"));
+        assert!(["49170@s.whatsapp.net", "1@lid", "1-2@g.us"].into_iter().all(is_whatsapp));
+        assert!(!["tg:1", "terminal:main", "status@broadcast"].into_iter().any(is_whatsapp));
     }
 }
