@@ -56,7 +56,9 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     let mut checks: Vec<Check> =
         config.warnings.iter().map(|w| check("settings", Warn, w.clone(), "")).collect();
     checks.push(home(config));
-    checks.push(secrets(&config.home.join(".env")));
+    checks.extend(secrets(".env", &config.home.join(".env")));
+    #[cfg(feature = "whatsapp")]
+    checks.extend(whatsapp(config));
     checks.push(space(&config.home));
     checks.push(claude(config).await);
     checks.push(credential(config));
@@ -87,18 +89,31 @@ fn home(config: &Config) -> Check {
     }
 }
 
-fn secrets(path: &Path) -> Check {
-    match std::fs::metadata(path) {
-        Err(_) => check(".env", Fine, "there is none; settings come from the environment", ""),
-        Ok(meta) if meta.permissions().mode() & 0o077 == 0 => {
-            check(".env", Fine, "yours alone", "")
-        }
-        Ok(meta) => {
-            let found =
-                format!("other users may read it (mode {:o})", meta.permissions().mode() & 0o777);
-            check(".env", Warn, found, &format!("chmod 600 {}", path.display()))
-        }
+/// Whether a file of secrets, if there is one, is its owner's alone.
+fn secrets(name: &str, path: &Path) -> Option<Check> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Some(check(name, Fine, "yours alone", ""));
     }
+    let found = format!("other users may read it (mode {mode:o})");
+    Some(check(name, Warn, found, &format!("chmod 600 {}", path.display())))
+}
+
+/// The link, and whether its keys are the owner's alone.
+#[cfg(feature = "whatsapp")]
+fn whatsapp(config: &Config) -> Vec<Check> {
+    use crate::channel::whatsapp::{Link, link};
+    let ledger = Ledger::look(&config.ledger()).ok().flatten();
+    let link = ledger.map_or_else(Link::default, |c| link::read(&c).unwrap_or_default());
+    let daemon = Lock::holder(&config.data().join("nanoclaw.lock")).is_some();
+    let next = link.next(daemon);
+    let well = !link.is_broken() && (!link.is_linked() || next.is_empty());
+    let mut found = link.told(daemon, config.timezone);
+    if link.since > 0 {
+        found += &format!(" (since {})", link::moment(link.since, config.timezone));
+    }
+    let link = check("WhatsApp", if well { Fine } else { Warn }, found, next);
+    [link].into_iter().chain(secrets("whatsapp.db", &config.whatsapp_store())).collect()
 }
 
 fn space(home: &Path) -> Check {
@@ -334,16 +349,16 @@ mod tests {
     fn secrets_that_others_may_read_are_told_with_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
-        assert_eq!(secrets(&path).level, Fine);
+        assert_eq!(secrets(".env", &path), None);
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let told = secrets(&path);
+        let told = secrets(".env", &path).unwrap();
         assert_eq!(
             (told.level, told.next.unwrap()),
             (Warn, format!("chmod 600 {}", path.display()))
         );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(secrets(&path).level, Fine);
+        assert_eq!(secrets(".env", &path).unwrap().level, Fine);
     }
 
     #[test]

@@ -213,8 +213,10 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             }
         };
         let now = now_ms();
-        if row.not_before > now {
-            return Some(Duration::from_millis(row.not_before.abs_diff(now)));
+        // What is held up for longer than its day is given up when that is over.
+        let last = row.created_at + GIVE_UP;
+        if row.not_before > now && now < last {
+            return Some(Duration::from_millis(row.not_before.min(last).abs_diff(now)));
         }
         let pace = match closed {
             Some(closed) => Ok(Pace::Never(closed.reason().into())),
@@ -230,6 +232,9 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                     None => return None,
                 },
             },
+            Ok(Pace::At(_, why)) if now >= last => {
+                Delivery::Failed { error: format!("given up after a day: {why}") }
+            }
             Ok(Pace::At(at, why)) => {
                 if at - now > SHOWN_PAUSE {
                     let id = row.id;
@@ -260,9 +265,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
 /// A row that no channel could take for a day is given up.
 async fn expire(ledger: &Ledger, jid: &str) {
     let (jid, before) = (jid.to_owned(), now_ms() - GIVE_UP);
-    if let Err(error) = ledger.write(move |c| db::outbox::expire(c, &jid, before)).await {
-        tracing::error!(%error, "cannot write the outbox");
-    }
+    ledger.note("what was given up", move |c| db::outbox::expire(c, &jid, before)).await;
 }
 
 /// What a failed attempt means for a row; `None` to wait for the connection.

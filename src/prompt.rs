@@ -40,6 +40,8 @@ pub struct Message {
     pub time: DateTime<Utc>,
     /// The text.
     pub content: String,
+    /// Why it was not answered, if it called the agent in vain.
+    pub unanswered: Option<String>,
     /// The message that it answers.
     pub reply: Option<Reply>,
     /// The files that came with it.
@@ -125,6 +127,9 @@ fn line(message: &Message, zone: Tz, limit: usize) -> String {
     );
     if let Some(reply) = &message.reply {
         head += &format!(" reply_to=\"{}\"", attribute(&reply.id));
+    }
+    if let Some(reason) = &message.unanswered {
+        head += &format!(" not_answered=\"{}\"", attribute(reason));
     }
     head.push('>');
     if let Some(Reply { sender: Some(sender), text: Some(text), .. }) = &message.reply {

@@ -44,8 +44,6 @@ pub struct Incoming<'a> {
     pub is_owner: bool,
     /// The sender is somebody whom the owner knows.
     pub is_known: bool,
-    /// The channel knows that the assistant sent it.
-    pub is_bot: bool,
     /// It mentions the assistant in the network's own way, wherever in the text.
     pub calls: bool,
     /// The text.
@@ -189,7 +187,7 @@ fn is_own(message: &Incoming, assistant: &Assistant) -> bool {
         let rest = message.content.strip_prefix(assistant.name);
         assistant.own_number || rest.is_some_and(|rest| rest.starts_with(':'))
     };
-    message.is_bot || (message.from_me && !message.local && echo())
+    message.from_me && !message.local && echo()
 }
 
 #[cfg(test)]

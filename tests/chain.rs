@@ -113,3 +113,35 @@ fn a_message_reaches_the_agent_with_its_sender_and_what_it_answers() {
     let quoted = "<quoted_message from=\"Ann &quot;A&quot;\">the bins &amp; more</quoted_message>";
     assert!(second.contains(quoted) && second.contains("@Andy when?</message>"), "{second}");
 }
+
+#[test]
+fn a_client_is_told_what_a_message_shows_and_may_change_or_withdraw_what_no_agent_saw() {
+    let home = Home::new();
+    let (code, _, error) = home.run(&["groups", "add", "family", "--jid", "t:1"]);
+    assert_eq!(code, 0, "{error}");
+    let _daemon = home.start();
+    let client = Client::join(&home, "t:", &["react"], true);
+    for (id, text) in [("m1", "dinner at 7"), ("m2", "never mind"), ("m3", "I cook")] {
+        client.message("t:1", id, text);
+        client.acked(id);
+    }
+    let mut edit = message("t:1", "m4", "dinner at 8");
+    edit["edit_of"] = json!("m1");
+    client.write(&edit);
+    client.acked("m4");
+    let mut gone = message("t:1", "m2", "");
+    gone["deleted"] = json!(true);
+    client.write(&gone);
+    client.wait("the second ack of m2", |h| {
+        h.lines.iter().filter(|l| l["type"] == "ack" && l["id"] == "m2").count() == 2
+    });
+    client.message("t:1", "m5", "@Andy what is the plan?");
+    let answer = client.answer("t:1", "what is the plan?");
+    assert!(answer.contains("dinner at 8") && answer.contains("I cook"), "{answer}");
+    assert!(!answer.contains("at 7") && !answer.contains("never mind"), "{answer}");
+    client.wait("the mark of an answered message", |h| {
+        let shown = h.lines.iter().filter(|l| l["type"] == "react");
+        let shown: Vec<_> = shown.map(|l| (l["id"].as_str(), l["emoji"].as_str())).collect();
+        shown == [(Some("m5"), Some("👀")), (Some("m5"), Some("✅"))]
+    });
+}

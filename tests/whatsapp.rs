@@ -20,6 +20,8 @@ mod people;
 mod refusals;
 #[path = "whatsapp/rig.rs"]
 mod rig;
+#[path = "whatsapp/rough.rs"]
+mod rough;
 #[path = "whatsapp/server/mod.rs"]
 mod server;
 #[path = "whatsapp/states.rs"]

@@ -40,6 +40,9 @@ impl Taken {
     }
 }
 
+/// How long a message that could not be decrypted may take to come again, milliseconds.
+const COMES_AGAIN: i64 = 60_000;
+
 /// Stores what channels receive and wakes the group that it is for.
 #[derive(Clone)]
 pub struct Inlet {
@@ -154,6 +157,22 @@ impl Inlet {
         }
     }
 
+    /// Tells of messages of a channel that could not be decrypted and did not come again
+    /// in time: their chats' agents with the next turn, and the chat itself where the
+    /// message might have woken one.
+    pub async fn give_up_unread(&self, channel: &'static str) -> db::Result<()> {
+        let config = self.config.clone();
+        let lost = self.ledger.write(move |c| {
+            let lost = db::unread::take(c, db::now_ms() - COMES_AGAIN)?;
+            lost.iter().try_for_each(|m| store(c, channel, m, &config).map(drop))?;
+            Ok(lost.len())
+        });
+        if lost.await? > 0 {
+            self.outbox.wake();
+        }
+        Ok(())
+    }
+
     /// Notes a chat's name.
     pub async fn chat(
         &self,
@@ -221,18 +240,18 @@ fn store(
             && channel == "whatsapp"
             && chat_of_sender.is_some_and(|group| group.is_main),
         is_known: db::people::known(c, &m.sender)? || allowlist.names(&senders),
-        is_bot: false,
         calls: m.calls_assistant,
         content: &m.content,
         is_empty: m.content.trim().is_empty() && m.attachments.is_empty(),
     };
     // A direct chat that the owner linked to main is the owner's own.
     let trusted = router::trusted(&seen, &assistant) || (group.is_main && !m.is_group);
-    let route = match router::route(&rules, &seen, &allowlist, &assistant) {
+    let mut route = router::route(&rules, &seen, &allowlist, &assistant);
+    let ask_again = m.is_unread && route == Route::Queue;
+    if route == Route::Queue && (m.is_unread || m.reacts_to.is_some()) {
         // What people think of a message is shown with the next turn, and asks for none.
-        Route::Queue if m.reacts_to.is_some() => Route::Context(None),
-        route => route,
-    };
+        route = Route::Context(None);
+    }
     if allowlist.log_denied() && router::denied(&rules, &seen, &allowlist, &assistant) {
         tracing::info!(chat = m.jid, id = m.id, sender = m.sender, "the sender is not allowed");
     }
@@ -280,6 +299,11 @@ fn store(
     };
     Ok(match db::messages::store(c, &m, state, reason)? {
         Stored::New => {
+            if ask_again {
+                let text = notices::unread(&m.sender_name);
+                let (key, jid) = ("notice:unread", &m.jid);
+                db::outbox::add(c, &NewRow { turn: None, key, part: 0, jid, text: &text })?;
+            }
             let woken = Some(group.folder).filter(|_| state == MessageState::Queued);
             (Taken::Stored(state), woken)
         }

@@ -35,17 +35,12 @@ const LONGEST: i64 = 4_000;
 
 /// Whether a row for a chat of WhatsApp's goes now. Without limits there are neither
 /// gaps nor ceilings; a stranger gets no first message even so.
-pub async fn ask(
-    ledger: &Ledger,
-    limits: Option<Limits>,
-    row: &OutboxRow,
-    quiet_until: i64,
-) -> db::Result<Pace> {
+pub async fn ask(ledger: &Ledger, limits: Option<Limits>, row: &OutboxRow) -> db::Result<Pace> {
     let (now, jid, length) = (now_ms(), row.chat_jid.clone(), row.text.chars().count());
     let all = limits.map_or(0, |limits| limits.in_all);
     let sent =
         ledger.write(move |c| db::pace::sendings(c, &jid, now - MINUTE, now - HOUR, all)).await?;
-    let facts = Facts { now, row: row.id, length, sent, quiet_until };
+    let facts = Facts { now, row: row.id, length, sent };
     Ok(match limits {
         None if !facts.sent.is_stranger => Pace::Now,
         limits => decide(&limits.unwrap_or(Limits { in_chat: 0, in_all: 0 }), &facts),
@@ -63,8 +58,6 @@ pub struct Facts {
     pub length: usize,
     /// What was sent within a minute in this chat, and within an hour in all.
     pub sent: Sendings,
-    /// The network asked for silence until then.
-    pub quiet_until: i64,
 }
 
 /// Whether the row of these facts goes now.
@@ -79,17 +72,16 @@ pub fn decide(limits: &Limits, facts: &Facts) -> Pace {
     let chat = limits.in_chat as usize;
     let all = limits.in_all;
     let mut wait = [
-        (facts.quiet_until, "WhatsApp asked to wait"),
         (facts.sent.last_in_all + BETWEEN, "it takes its turn"),
         (facts.sent.in_chat.first().map_or(0, |last| last + gap(facts)), "it takes its turn"),
         (0, "too many messages in this chat within a minute"),
         (0, "too many messages in all chats within an hour"),
     ];
     if chat > 0 && facts.sent.in_chat.len() >= chat {
-        wait[3].0 = facts.sent.in_chat[chat - 1] + MINUTE;
+        wait[2].0 = facts.sent.in_chat[chat - 1] + MINUTE;
     }
     if all > 0 && facts.sent.count_in_all >= all {
-        wait[4].0 = facts.sent.nth_newest + HOUR;
+        wait[3].0 = facts.sent.nth_newest + HOUR;
     }
     let (at, why) = wait.into_iter().max_by_key(|(at, _)| *at).unwrap_or_default();
     if at <= facts.now { Pace::Now } else { Pace::At(at, why.into()) }
@@ -170,15 +162,6 @@ mod tests {
         let free = Limits { in_chat: 0, in_all: 0 };
         let sent = Sendings { count_in_all: 9_999, nth_newest: NOW, ..full.sent };
         assert_eq!(decide(&free, &with(sent)), Pace::Now);
-    }
-
-    #[test]
-    fn silence_that_the_network_asks_for_comes_first() {
-        let asked =
-            Facts { quiet_until: NOW + 7_000, ..with(Sendings { in_chat: vec![NOW], ..none() }) };
-        assert_eq!(wait(&asked), 7_000);
-        let Pace::At(_, why) = decide(&LIMITS, &asked) else { panic!() };
-        assert!(why.contains("WhatsApp"), "{why}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub enum ToClient<'a> {
         /// The message that it quotes.
         reply_to: Option<&'a str>,
         /// Files to send along.
-        attachments: &'a [File],
+        attachments: &'a [Attachment],
     },
     /// The assistant is at work, or no longer.
     Typing {
@@ -158,29 +158,13 @@ pub enum ToClient<'a> {
     },
 }
 
-/// A file that goes out with a `send`.
-#[derive(Debug, Serialize)]
-pub struct File {
-    /// Absolute, beneath the directory that `welcome` names.
-    pub path: String,
-    /// Media type.
-    pub mime: String,
-    /// Bytes.
-    pub size: u64,
-    /// Its name for people.
-    pub name: String,
-}
-
 /// The `send` line of a row. Files lie beneath `directory`; to a client that does
 /// not show them the text says which there are.
 pub fn send(row: &OutboxRow, directory: &Path, shows_files: bool) -> String {
-    let file = |file: &'_ Attachment| File {
-        path: directory.join(&file.path).display().to_string(),
-        mime: file.mime.clone(),
-        size: file.size,
-        name: file.name.clone(),
-    };
-    let attachments: Vec<File> = row.attachments.iter().map(file).collect();
+    let mut attachments = row.attachments.clone();
+    for file in &mut attachments {
+        file.path = directory.join(&file.path).display().to_string();
+    }
     let text = if shows_files || attachments.is_empty() {
         Cow::Borrowed(row.text.as_str())
     } else {

@@ -112,6 +112,17 @@ impl Ledger {
         }
     }
 
+    /// [`Ledger::write`] of what is worth noting, and not worth failing for.
+    pub async fn note(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&Connection) -> Result<()> + Send + 'static,
+    ) {
+        if let Err(error) = self.write(change).await {
+            tracing::warn!(%error, "{what} was not noted");
+        }
+    }
+
     /// Runs `change` in a transaction and answers when it is durable. An error
     /// rolls back this change alone. The change takes its place in the order when
     /// this is called, not when the future is first polled.

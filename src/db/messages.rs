@@ -4,7 +4,7 @@
 //! then), `queued`, `in_turn`, `answered`, `answered(silent)`, `failed(reason)`.
 
 use rusqlite::{Connection, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::files::{self, Attachment};
 use super::ledger::Result;
@@ -13,7 +13,7 @@ use super::sql::{Sql, row};
 use crate::ids::TurnId;
 
 /// A message as a channel hands it over.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incoming {
     /// The chat's address.
     pub jid: String,
@@ -50,6 +50,9 @@ pub struct Incoming {
     pub calls_assistant: bool,
     /// Addresses that are known by this message to be one person's: (LID, phone number).
     pub aliases: Vec<(String, String)>,
+    /// Whether it stands for one that could not be decrypted: it asks for nothing, and
+    /// its sender is asked to say it again.
+    pub is_unread: bool,
 }
 
 /// A message's state, as `messages.state`.

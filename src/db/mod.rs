@@ -29,6 +29,7 @@ pub mod tasks;
 pub mod told;
 mod trace;
 pub mod turns;
+pub mod unread;
 pub mod usage;
 
 pub use claim::{Claim, claim};

@@ -244,11 +244,12 @@ fn move_chat(c: &Connection, from: &str, to: &str) -> Result<()> {
         return Ok(());
     }
     c.run(
-        "INSERT INTO chats (jid, name, last_message_time, channel, is_group, folder)
-            SELECT ?2, nullif(name, ?1), last_message_time, channel, is_group, folder
+        "INSERT INTO chats (jid, name, last_message_time, channel, is_group, folder, timer)
+            SELECT ?2, nullif(name, ?1), last_message_time, channel, is_group, folder, timer
             FROM chats WHERE jid = ?1
          ON CONFLICT (jid) DO UPDATE SET folder = COALESCE(folder, excluded.folder),
             name = COALESCE(nullif(name, ?2), excluded.name, ?2), channel = COALESCE(channel, excluded.channel),
+            timer = max(timer, excluded.timer),
             last_message_time = max(COALESCE(last_message_time, ''), COALESCE(excluded.last_message_time, ''))",
         [from, to],
     )?;

@@ -36,13 +36,15 @@ async fn show(ledger: &Ledger, channels: &[Arc<dyn Channel>], mut marks: Vec<Mar
         let ours: Vec<Mark> = ours;
         let unread: Vec<Mark> = ours.iter().filter(|mark| mark.unread).cloned().collect();
         if !unread.is_empty() && is_over(channel.read(&unread).await) {
-            note(ledger, move |c| unread.iter().try_for_each(|mark| db::marks::read(c, mark)))
-                .await;
+            let read = move |c: &rusqlite::Connection| {
+                unread.iter().try_for_each(|mark| db::marks::read(c, mark))
+            };
+            ledger.note("a mark", read).await;
         }
         for mark in ours {
             let Some(emoji) = mark.emoji.clone() else { continue };
             if is_over(channel.react(&mark, &emoji).await) {
-                note(ledger, move |c| db::marks::reacted(c, &mark, &emoji)).await;
+                ledger.note("a mark", move |c| db::marks::reacted(c, &mark, &emoji)).await;
             }
         }
     }
@@ -53,14 +55,5 @@ fn is_over(shown: Result<(), SendError>) -> bool {
     match shown {
         Ok(()) | Err(SendError::Never(_)) => true,
         Err(SendError::Offline | SendError::Later(_)) => false,
-    }
-}
-
-async fn note(
-    ledger: &Ledger,
-    change: impl FnOnce(&rusqlite::Connection) -> db::Result<()> + Send + 'static,
-) {
-    if let Err(error) = ledger.write(change).await {
-        tracing::warn!(%error, "a mark was not noted");
     }
 }

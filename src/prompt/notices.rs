@@ -34,9 +34,7 @@ pub fn waits_for_a_machine(runtime: &str) -> String {
 
 /// For a turn that failed. `reason` is one plain sentence or phrase.
 pub fn failed(reason: &str, next: Next) -> String {
-    let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
-    let reason = reason.trim().trim_end_matches(['.', '!']);
-    let reason = if reason.is_empty() { "the reason is not known" } else { reason };
+    let reason = plain(reason);
     let next = match next {
         Next::Retry(wait) => format!("I will try again in {}.", words(wait)),
         Next::WriteAgain => "I will not try again by myself: please write again.".into(),
@@ -46,6 +44,15 @@ pub fn failed(reason: &str, next: Next) -> String {
         }
     };
     format!("I could not answer: {reason}. {next}")
+}
+
+/// A reason as a part of a sentence.
+fn plain(reason: &str) -> String {
+    let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
+    match reason.trim().trim_end_matches(['.', '!']) {
+        "" => "the reason is not known".into(),
+        reason => reason.into(),
+    }
 }
 
 /// What becomes of a task whose run failed.
@@ -61,8 +68,7 @@ pub enum After {
 
 /// For a run of a task that failed.
 pub fn run_failed(task: &str, reason: &str, after: After) -> String {
-    let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
-    let reason = reason.trim().trim_end_matches(['.', '!']);
+    let reason = plain(reason);
     let next = match after {
         After::Again => "It runs again at its next time.".into(),
         After::Paused(runs) => format!(
@@ -104,6 +110,13 @@ pub fn not_mounted(folder: &str, reasons: &[String]) -> String {
     format!(
         "The group {folder} works without directories that it asks for: {}. `nanoclaw groups list` shows what it has; docs/mounts.md says what allows one.",
         reasons.join("; ")
+    )
+}
+
+/// For a message that could not be decrypted.
+pub fn unread(sender: &str) -> String {
+    format!(
+        "A message from {sender} did not arrive in a form that I can read. Please send it again, and not as \"view once\"."
     )
 }
 

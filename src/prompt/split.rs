@@ -130,7 +130,7 @@ fn byte_at(text: &str, n: usize) -> usize {
 
 /// The line that opened a code block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Fence {
+pub(super) struct Fence {
     sign: char,
     count: usize,
     info: String,
@@ -138,7 +138,7 @@ struct Fence {
 
 impl Fence {
     /// The fence in `line`, if it opens a block.
-    fn open(line: &str) -> Option<Fence> {
+    pub(super) fn open(line: &str) -> Option<Fence> {
         let line = line.trim();
         let sign = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
         let count = line.chars().take_while(|c| *c == sign).count();
@@ -148,7 +148,7 @@ impl Fence {
         plausible.then(|| Fence { sign, count, info: word.chars().take(MAX_INFO).collect() })
     }
 
-    fn closes(&self, line: &str) -> bool {
+    pub(super) fn closes(&self, line: &str) -> bool {
         let line = line.trim();
         line.chars().all(|c| c == self.sign) && line.len() >= self.count
     }

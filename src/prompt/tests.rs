@@ -4,7 +4,8 @@ use super::*;
 
 fn message(sender: &str, content: &str) -> Message {
     let time = "2024-01-01T12:00:00.000Z".parse().unwrap();
-    Message { sender: sender.into(), time, content: content.into(), reply: None, files: Vec::new() }
+    let (sender, content) = (sender.into(), content.into());
+    Message { sender, time, content, unanswered: None, reply: None, files: Vec::new() }
 }
 
 fn reply(content: &str, sender: Option<&str>, text: Option<&str>) -> Message {

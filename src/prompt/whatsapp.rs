@@ -13,6 +13,8 @@
 
 mod table;
 
+use super::split::Fence;
+
 /// How far the end of a link or of an emphasis is looked for, in characters.
 const REACH: usize = 2_000;
 /// Emphasis within emphasis that is looked into.
@@ -27,8 +29,8 @@ pub fn format(text: &str) -> String {
     let mut out: Vec<String> = Vec::with_capacity(lines.len());
     let mut at = 0;
     while at < lines.len() {
-        if let Some(fence) = fence(lines[at]) {
-            let body = lines[at + 1..].iter().take_while(|line| !closes(fence, line)).count();
+        if let Some(fence) = Fence::open(lines[at]) {
+            let body = lines[at + 1..].iter().take_while(|line| !fence.closes(line)).count();
             out.push("```".into());
             let shown = lines[at + 1..].iter().take(body);
             out.extend(shown.map(|line| line.replace("```", "'''")));
@@ -60,19 +62,6 @@ struct Style {
     /// It is bold already.
     bold: bool,
     depth: usize,
-}
-
-/// The marks of a fence that `line` opens.
-fn fence(line: &str) -> Option<(char, usize)> {
-    let line = line.trim();
-    let sign = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
-    let count = line.chars().take_while(|c| *c == sign).count();
-    (count >= 3 && !line[count..].contains('`')).then_some((sign, count))
-}
-
-fn closes((sign, count): (char, usize), line: &str) -> bool {
-    let line = line.trim();
-    line.len() >= count && line.chars().all(|c| c == sign)
 }
 
 /// `=====` under a title.

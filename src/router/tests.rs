@@ -23,7 +23,6 @@ fn from_ann(content: &str) -> Incoming<'_> {
         local: false,
         is_owner: false,
         is_known: false,
-        is_bot: false,
         calls: false,
         content,
         is_empty: false,
@@ -173,7 +172,6 @@ fn only_the_exact_prefix_from_the_shared_number_is_an_echo() {
     assert!(!own(&from_ann("Andy: hi"), &ANDY));
     assert!(!own(&from_me("Anna: hi"), &Assistant { name: "A%_", ..ANDY }));
     assert!(!own(&Incoming { local: true, ..from_me("Andy: hi") }, &ANDY));
-    assert!(own(&Incoming { is_bot: true, ..from_ann("x") }, &ANDY));
 }
 
 #[test]

@@ -256,6 +256,7 @@ fn render(messages: &[db::StoredMessage], zone: chrono_tz::Tz) -> String {
             sender: m.sender_name.clone(),
             time: m.timestamp.parse().unwrap_or_default(),
             content: m.content.clone(),
+            unanswered: m.reason.clone().filter(|_| m.state == "context"),
             reply: m.reply_to.clone().map(|id| prompt::Reply {
                 id,
                 sender: m.reply_sender.clone(),

@@ -67,6 +67,7 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
             sender,
             time: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
             content,
+            unanswered: None,
             reply: reply.map(|(id, sender, text)| Reply { id, sender, text }),
             files,
         },

@@ -50,6 +50,9 @@ async fn the_owner_gives_a_chat_a_group_by_name_and_those_whom_they_know_may_spe
     ben.send(&group.jid(), "@Andy and me?").await;
     let answer = ben.wait_for("the answer", |m| m.text.starts_with("Andy: echo")).await;
     assert!(answer.text.contains("do you hear me?"), "context comes along: {}", answer.text);
+    let prompt: String = rig.home.ledger("SELECT prompt FROM turns WHERE folder <> 'main'");
+    let told = r#"not_answered="called by somebody whom the owner does not know">@Andy do you"#;
+    assert!(prompt.contains(told), "{prompt}");
     let said = ask(
         &rig,
         r#"tool:register_group {"jid": "our family", "who_may_trigger": "everybody"}"#,

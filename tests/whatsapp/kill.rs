@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use crate::rig::Rig;
 
-/// How often it is killed: NANOCLAW_WHATSAPP_KILLS, or a few times.
-fn rounds() -> u32 {
-    std::env::var("NANOCLAW_WHATSAPP_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
-}
+/// How often it is killed.
+const ROUNDS: u32 = 50;
 
 /// A small generator: the moments of a failed run can be had again by its seed.
 struct Moments(u64);
@@ -24,22 +22,23 @@ impl Moments {
 #[tokio::test(flavor = "current_thread")]
 async fn whenever_the_daemon_dies_each_message_is_answered_once() {
     let seed = std::env::var("NANOCLAW_WHATSAPP_SEED").ok().and_then(|n| n.parse().ok());
-    let mut moments = Moments(seed.unwrap_or(20_261_120));
-    // Which rows wait is to be seen, and not for the pace.
-    let mut rig = Rig::linked_with(|home| home.set("NANOCLAW_WHATSAPP_PACE", "off")).await;
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("NANOCLAW_WHATSAPP_SEED={seed}");
+    let mut moments = Moments(seed);
+    let mut rig = Rig::linked().await;
     let ann = rig.server.person("491702222222", "Ann");
     rig.serve("ann", &ann.jid().to_string()).await;
     let mut sent = 0;
-    for round in 0..rounds() {
+    for round in 0..ROUNDS {
         if rig.daemon.is_none() {
             rig.start().await;
         }
-        for _ in 0..3 {
-            tokio::time::sleep(Duration::from_millis(moments.next(300))).await;
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(moments.next(100))).await;
             ann.send(&rig.owner.jid(), format!("message {sent}.").as_str()).await;
             sent += 1;
         }
-        let moment = moments.next(1_500);
+        let moment = moments.next(1_000);
         tokio::time::sleep(Duration::from_millis(moment)).await;
         eprintln!("round {round}: killed {moment} ms after the last of {sent}");
         let daemon = rig.daemon.take().unwrap();

@@ -92,3 +92,67 @@ async fn with_a_number_of_its_own_the_assistant_signs_nothing_and_obeys_the_link
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(rig.home.ledger::<i64>("SELECT count(*) FROM turns"), 1);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_lets_all_codes_run_out_is_told_so_and_nothing_is_linked() {
+    for daemon in [false, true] {
+        let mut rig = Rig::new().await;
+        // As after six codes that nobody scanned.
+        rig.server.codes(0);
+        if daemon {
+            rig.start().await;
+        }
+        let (code, _, error) = rig.run(&["auth", "whatsapp"]).await;
+        assert_eq!(code, 1);
+        assert!(error.contains("no phone scanned the code in time: run `nanoclaw auth"), "{error}");
+        rig.wait_state("unlinked").await;
+        // The next try is a fresh one.
+        rig.server.codes(6);
+        rig.link().await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_doctor_says_how_the_link_is_what_helps_and_who_can_read_its_keys() {
+    use std::os::unix::fs::PermissionsExt;
+    async fn check(rig: &Rig, name: &str) -> String {
+        let (_, out, error) = rig.run(&["doctor", "--json"]).await;
+        let doctor: serde_json::Value = serde_json::from_str(&out).expect(&error);
+        let found = doctor["checks"].as_array().unwrap().iter().find(|c| c["name"] == name);
+        found
+            .map_or_else(String::new, |c| format!("{} {} -> {}", c["level"], c["found"], c["next"]))
+    }
+    let mut rig = Rig::new().await;
+    let said = check(&rig, "WhatsApp").await;
+    assert!(
+        said.starts_with("\"ok\" \"not linked") && said.ends_with("\"nanoclaw auth whatsapp\""),
+        "{said}"
+    );
+    assert_eq!(check(&rig, "whatsapp.db").await, "");
+    rig.link().await;
+    let said = check(&rig, "WhatsApp").await;
+    assert!(
+        said.contains("does not run (since 20") && said.ends_with("\"nanoclaw start\""),
+        "{said}"
+    );
+    rig.start().await;
+    rig.owner.send(&rig.owner.jid(), "hello").await;
+    rig.owner.wait_text("Andy: echo: hello").await;
+    let said = check(&rig, "WhatsApp").await;
+    assert!(
+        said.starts_with("\"ok\" \"linked to +491701111111, connected") && said.ends_with("null"),
+        "{said}"
+    );
+    assert!(check(&rig, "whatsapp.db").await.starts_with("\"ok\""));
+    let keys = rig.home.path().join("store/whatsapp.db");
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = check(&rig, "whatsapp.db").await;
+    assert!(
+        said.starts_with("\"warn\"") && said.contains("644") && said.contains("chmod 600"),
+        "{said}"
+    );
+    rig.owner.unlink(rig.device);
+    rig.wait_state("logged_out").await;
+    let said = check(&rig, "WhatsApp").await;
+    assert!(said.starts_with("\"warn\"") && said.ends_with("\"nanoclaw auth whatsapp\""), "{said}");
+}

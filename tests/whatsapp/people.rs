@@ -1,7 +1,7 @@
 //! One person is one chat, by number and by LID.
 
 use crate::rig::Rig;
-use crate::server::Person;
+use crate::server::{Draft, Person};
 
 /// Chats with messages, and how many messages there are.
 const CHATS: &str =
@@ -77,4 +77,50 @@ async fn an_allowlist_of_numbers_knows_people_by_their_lids() {
         answer.text
     );
     rig.wait_ledger("SELECT group_concat(sender_name) FROM messages", "Ann").await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_was_said_under_a_lid_moves_to_the_number_when_the_network_tells_it() {
+    let rig = Rig::linked().await;
+    let eve = Person {
+        number: "491704444444".into(),
+        name: "Eve".into(),
+        unresolved: true,
+        ..Default::default()
+    };
+    let eve = rig.server.person_with(eve);
+    rig.serve("eve", &eve.lid().to_string()).await;
+    eve.send(&rig.owner.lid(), Draft::text("who am I?").vanishing(86_400)).await;
+    eve.wait_text("Andy: echo: who am I?").await;
+    eve.resolve();
+    eve.send(&rig.owner.lid(), Draft::text("and now?").vanishing(86_400)).await;
+    let answer = eve.wait_text("Andy: echo: and now?").await;
+    assert_eq!(answer.vanishes, Some(86_400));
+    rig.wait_ledger(CHATS, "1 2").await;
+    for table in ["messages", "outbox", "turns"] {
+        let jid: String = rig.home.ledger(&format!("SELECT DISTINCT chat_jid FROM {table}"));
+        assert_eq!(jid, eve.jid().to_string(), "{table}");
+    }
+    let left = "SELECT count(*) FROM chats WHERE jid LIKE '%@lid' AND folder IS NOT NULL";
+    assert_eq!(rig.home.ledger::<i64>(left), 0);
+    // Either address names the chat.
+    let (_, out, _) = rig.run(&["groups", "list", "--json"]).await;
+    assert!(out.contains(&eve.jid().to_string()), "{out}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn whom_the_owner_writes_into_the_address_book_may_speak_from_then_on() {
+    let rig = Rig::linked().await;
+    let ann = rig.server.person("491702222222", "Ann");
+    let group = rig.server.group("Family", &ann, &[&rig.owner], true);
+    let (code, _, error) =
+        rig.run(&["groups", "add", "family", "--jid", &group.jid().to_string()]).await;
+    assert_eq!(code, 0, "{error}");
+    ann.send(&group.jid(), "@Andy do you know me?").await;
+    let refused = "SELECT state || ': ' || reason FROM messages";
+    rig.wait_ledger(refused, "context: called by somebody whom the owner does not know").await;
+    rig.owner.know(&ann.jid(), "Aunt Ann");
+    rig.wait_ledger("SELECT contact FROM people WHERE contact IS NOT NULL", "Aunt Ann").await;
+    ann.send(&group.jid(), "@Andy and now?").await;
+    ann.wait_for("the answer", |m| m.text.starts_with("Andy: echo")).await;
 }

@@ -44,20 +44,62 @@ async fn a_chat_that_may_not_be_written_to_fails_at_once_and_says_so() {
     assert!(error.contains("may not write"), "{error}");
 }
 
+/// Waits for a silence: the code, how many refusals there were, for how many minutes.
+async fn wait_silence(rig: &Rig, wanted: &str) {
+    let minutes =
+        "CAST(round((value ->> '$.quiet.until' - unixepoch() * 1000) / 60000.0) AS INTEGER)";
+    let quiet = format!(
+        "SELECT value ->> '$.quiet.code' || ' ' || (value ->> '$.quiet.times') || ' ' || {minutes}
+         FROM settings WHERE key = 'whatsapp'"
+    );
+    rig.wait_ledger(&quiet, wanted).await;
+}
+
+/// The silence is over, and WhatsApp refuses with this code, or does not.
+async fn go_on(rig: &mut Rig, code: Option<u16>) {
+    rig.stop().await;
+    rig.home.ledger::<String>(
+        "UPDATE settings SET value = json_set(value, '$.quiet.until', 1) WHERE key = 'whatsapp' RETURNING key",
+    );
+    rig.home.ledger::<i64>("UPDATE outbox SET not_before = 0 RETURNING id");
+    if let Some(code) = code {
+        rig.owner.fault(When::Message, What::Fail(code));
+    }
+    rig.start().await;
+}
+
 #[tokio::test(flavor = "current_thread")]
-async fn a_restricted_account_sends_nothing_for_a_while_and_status_leads_with_it() {
+async fn who_is_asked_to_send_less_is_silent_for_longer_each_time_until_something_is_taken() {
     let mut rig = Rig::linked_with(quiet).await;
     rig.owner.fault(When::Message, What::Fail(463));
     rig.owner.send(&rig.owner.jid(), "hello").await;
-    rig.wait_ledger("SELECT state || ' ' || attempts FROM outbox", "pending 1").await;
+    wait_silence(&rig, "463 1 10").await;
     let status = rig.status().await;
-    assert!(status["whatsapp"]["restricted_until"].is_i64());
     let first = status["problems"][0].as_str().unwrap();
-    assert!(first.contains("463"), "{first}");
-    // A restart does not end it: the server would take the next one.
+    assert!(first.contains("restricts what this account may send (463, 1 in a row)"), "{first}");
+    // A restart does not end it, and what waits costs no attempt.
     rig.stop().await;
     rig.start().await;
-    rig.wait_ledger("SELECT state || ' ' || (attempts > 3) FROM outbox", "pending 1").await;
+    rig.owner.send(&rig.owner.jid(), "and more").await;
+    let waiting = "SELECT group_concat(state || ' ' || attempts) FROM outbox";
+    rig.wait_ledger(waiting, "pending 1,pending 0").await;
+    rig.wait_ledger("SELECT (error LIKE '%(463, 1 in a row)%') || '' FROM outbox", "1").await;
+    go_on(&mut rig, Some(463)).await;
+    wait_silence(&rig, "463 2 20").await;
+    go_on(&mut rig, Some(429)).await;
+    wait_silence(&rig, "429 3 4").await;
+    // Who asks WhatsApp is told until when.
+    rig.server.restrict(chrono::Utc::now().timestamp() + 3 * 60 * 60);
+    go_on(&mut rig, Some(463)).await;
+    wait_silence(&rig, "463 4 180").await;
+    go_on(&mut rig, None).await;
+    rig.owner.wait_text("Andy: echo: hello").await;
+    rig.owner.wait_text("Andy: echo: and more").await;
+    rig.wait_ledger(
+        "SELECT COALESCE(value ->> '$.quiet', 'none') FROM settings WHERE key = 'whatsapp'",
+        "none",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "current_thread")]

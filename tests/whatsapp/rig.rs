@@ -55,8 +55,10 @@ impl Rig {
     pub async fn linked_with(set: impl FnOnce(&mut Home)) -> Rig {
         let mut rig = Rig::with(set).await;
         rig.link().await;
+        // The connection that linked it is no more; the daemon makes one of its own.
+        let before = rig.status().await["whatsapp"]["since"].as_i64().unwrap();
         rig.start().await;
-        rig.wait_state("connected").await;
+        while rig.wait_state("connected").await["whatsapp"]["since"] == before {}
         rig
     }
 

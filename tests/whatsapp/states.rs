@@ -100,3 +100,78 @@ async fn a_connection_that_says_nothing_any_more_is_made_anew() {
     rig.owner.send(&rig.owner.jid(), "hello").await;
     rig.owner.wait_text("Andy: echo: hello").await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_sleep_the_connection_is_made_anew_at_once_and_what_came_meanwhile_is_answered() {
+    use rustix::process::Signal;
+    let rig = Rig::linked().await;
+    let daemon = rig.daemon.as_ref().unwrap();
+    for silently in [true, false] {
+        let before = latest(&rig);
+        daemon.signal(Signal::STOP);
+        // A router forgets the connection, or the server ends it.
+        if silently {
+            rig.owner.silence(rig.device);
+        } else {
+            rig.owner.cut(rig.device);
+        }
+        let text = format!("are you awake, {silently}?");
+        rig.owner.send(&rig.owner.jid(), text.as_str()).await;
+        tokio::time::sleep(Duration::from_secs(16)).await;
+        daemon.signal(Signal::CONT);
+        // Without the look at the clock a silent one is noticed by nobody for 35 seconds.
+        rig.owner.wait_text(&format!("Andy: echo: {text}")).await;
+        assert!(latest(&rig) > before);
+    }
+    assert!(rig.home.log().contains("slept=true"), "{}", rig.home.log());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_link_that_is_down_for_five_minutes_is_told_of_outside_of_it_once() {
+    // By what a desktop has, or by the owner's command.
+    for own in [false, true] {
+        let mut rig = Rig::linked_with(|home| {
+            use std::os::unix::fs::PermissionsExt;
+            let bin = home.path().join("bin");
+            std::fs::create_dir(&bin).unwrap();
+            let (notify, told) = (bin.join("notify-send"), home.path().join("told"));
+            std::fs::write(&notify, format!("#!/bin/sh\necho \"$*\" >>{}\n", told.display()))
+                .unwrap();
+            std::fs::set_permissions(&notify, std::fs::Permissions::from_mode(0o700)).unwrap();
+            let path = std::env::var("PATH").unwrap();
+            home.set("PATH", &format!("{}:{path}", bin.display()));
+            if own {
+                home.set("NANOCLAW_ALERT", "notify-send mine");
+            }
+        })
+        .await;
+        rig.server.stop().await;
+        rig.wait_state("down").await;
+        let told = rig.home.path().join("told");
+        assert!(!told.exists());
+        rig.stop().await;
+        // It has been so for six minutes; then a restart in the middle of it.
+        rig.home.ledger::<String>(
+            "UPDATE settings SET value = json_set(value, '$.since', (unixepoch() - 360) * 1000)
+             WHERE key = 'whatsapp' RETURNING key",
+        );
+        for _ in 0..2 {
+            rig.start().await;
+            rig.wait_ledger("SELECT group_concat(key LIKE 'alert:%') FROM told", "1").await;
+            crate::support::eventually("the alert", || told.exists());
+            rig.stop().await;
+        }
+        rig.start().await;
+        rig.server.resume().await;
+        rig.wait_state("connected").await;
+        rig.stop().await;
+        let told = std::fs::read_to_string(told).unwrap();
+        let begin = if own {
+            "mine NanoClaw: WhatsApp is"
+        } else {
+            "--urgency=critical NanoClaw NanoClaw: WhatsApp is"
+        };
+        assert!(told.starts_with(begin) && told.contains("but not connected"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}

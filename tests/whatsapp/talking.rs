@@ -1,7 +1,7 @@
 //! Messages and answers, with everything that phones show around them.
 
 use crate::rig::Rig;
-use crate::server::Draft;
+use crate::server::{Draft, What, When};
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_friend_s_chat_is_answered_once_and_shown_as_read_typed_and_delivered() {
@@ -39,7 +39,18 @@ async fn a_friend_s_chat_is_answered_once_and_shown_as_read_typed_and_delivered(
 #[tokio::test(flavor = "current_thread")]
 async fn nobody_seems_online_but_for_the_time_of_a_login() {
     let rig = Rig::linked().await;
-    rig.server.wait_log("unavailable", |e| e.sent("presence") && e.is("type", "unavailable")).await;
+    for text in ["hello", "again, after a lost connection"] {
+        rig.owner.send(&rig.owner.jid(), text).await;
+        rig.owner.wait_text(&format!("Andy: echo: {text}")).await;
+        // Whatever was said at the login and while it worked: in the end nobody is there.
+        rig.server
+            .wait_log("unavailable", |e| e.sent("presence") && e.is("type", "unavailable"))
+            .await;
+        let log = rig.server.log();
+        let last = log.iter().rfind(|e| e.sent("presence")).unwrap();
+        assert!(last.is("type", "unavailable"), "{last}");
+        rig.owner.cut(rig.device);
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -128,4 +139,47 @@ async fn reactions_can_be_switched_off() {
     ann.send(&rig.owner.jid(), "again").await;
     ann.wait_text("Andy: echo: again").await;
     assert_eq!(ann.screen().find(&id).unwrap().reactions, []);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_message_that_cannot_be_read_is_told_of_once_and_answered_if_it_still_comes() {
+    let rig = Rig::linked().await;
+    let (ann, eve) =
+        (rig.server.person("491702222222", "Ann"), rig.server.person("491704444444", "Eve"));
+    rig.serve("ann", &ann.jid().to_string()).await;
+    ann.send(&rig.owner.jid(), "hello").await;
+    ann.wait_text("Andy: echo: hello").await;
+    // Somebody whose chat is nobody's, and Ann in her own; their phones help with nothing.
+    for phone in [&eve, &ann] {
+        rig.owner.fault(When::Deliver, What::Garble);
+        phone.send(&rig.owner.jid(), "lost on the way").await;
+        phone.switch_off();
+    }
+    rig.wait_ledger(
+        "SELECT json_array_length(value) || '' FROM settings WHERE key = 'unread'",
+        "1",
+    )
+    .await;
+    // A minute later.
+    rig.home.ledger::<String>(
+        "UPDATE settings SET value = json_set(value, '$[0].at', 1) WHERE key = 'unread' RETURNING key",
+    );
+    let told =
+        "SELECT group_concat(chat_jid || ' ' || state) FROM outbox WHERE key = 'notice:unread'";
+    rig.wait_ledger(told, &format!("{} sent", ann.jid())).await;
+    rig.wait_ledger(
+        "SELECT state || ' ' || content FROM messages ORDER BY seq DESC LIMIT 1",
+        "context [a message that could not be read here]",
+    )
+    .await;
+    ann.switch_on();
+    let notice = ann.wait_for("the notice", |m| m.text.contains("send it again")).await;
+    assert!(notice.text.contains("from Ann"), "{}", notice.text);
+    // Her phone heard that it was asked for it, and says it again.
+    let answer =
+        ann.wait_for("the answer", |m| m.text.contains("lost on the way") && !m.here).await;
+    assert!(answer.text.contains("a message that could not be read"), "{}", answer.text);
+    rig.wait_ledger("SELECT value FROM settings WHERE key = 'unread'", "[]").await;
+    assert_eq!(rig.home.ledger::<i64>("SELECT count(*) FROM outbox WHERE key LIKE 'notice%'"), 1);
+    assert!(eve.received().is_empty());
 }

@@ -44,8 +44,8 @@ impl Acks {
 pub enum Refusal {
     /// Perhaps the chat's other address is taken.
     OtherAddress(String),
-    /// WhatsApp restricts the account: nothing should be sent for a while.
-    Restricted,
+    /// Nothing should be sent for a while.
+    Quiet(String),
     /// Another attempt, or none.
     Send(SendError),
 }
@@ -58,22 +58,12 @@ pub fn judge(code: &str) -> Refusal {
             Refusal::OtherAddress(format!("WhatsApp does not take it for this address ({code})"))
         }
         "479" => Refusal::OtherAddress(format!("WhatsApp finds fault with its form ({code})")),
-        "463" => Refusal::Restricted,
+        "420" | "429" | "463" => Refusal::Quiet(code.into()),
         "401" | "403" => never("the assistant may not write in this chat"),
         "404" | "410" => never("there is no such chat any more"),
         "405" | "406" | "413" => never("this kind of message is not taken"),
-        "420" | "429" => {
-            Refusal::Send(SendError::Later(format!("WhatsApp asks to send less ({code})")))
-        }
         _ => Refusal::Send(SendError::Later(format!("WhatsApp did not take it ({code})"))),
     }
-}
-
-/// What a restricted account's message waits with.
-pub fn restricted() -> SendError {
-    SendError::Later(
-        "WhatsApp restricts what this account may send (463); it is tried again, less often".into(),
-    )
 }
 
 #[cfg(test)]
@@ -84,11 +74,11 @@ mod tests {
     fn each_refusal_has_its_consequence() {
         let later = |code| matches!(judge(code), Refusal::Send(SendError::Later(_)));
         let never = |code| matches!(judge(code), Refusal::Send(SendError::Never(_)));
-        assert!(["429", "500", "503", "999"].into_iter().all(later));
+        assert!(["500", "503", "999"].into_iter().all(later));
         assert!(["403", "404", "406"].into_iter().all(never));
         assert!(matches!(judge("400"), Refusal::OtherAddress(_)));
         assert!(matches!(judge("479"), Refusal::OtherAddress(_)));
-        assert_eq!(judge("463"), Refusal::Restricted);
+        assert!(["429", "463"].into_iter().all(|code| judge(code) == Refusal::Quiet(code.into())));
     }
 
     #[tokio::test(flavor = "current_thread")]

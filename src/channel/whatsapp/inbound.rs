@@ -115,6 +115,13 @@ pub fn read<'a>(message: &'a wa::Message, info: &MessageInfo, own: Own<'_>) -> I
     Inbound::Message(Box::new(Received { incoming, media }))
 }
 
+/// What stands for a message of which the envelope alone could be read.
+pub fn unread(info: &MessageInfo, own: Own<'_>) -> Option<Incoming> {
+    let content = "[a message that could not be read here]".into();
+    let is_message = no_chat(&info.source.chat).is_none();
+    is_message.then(|| Incoming { content, is_unread: true, ..envelope(info, own) })
+}
+
 /// Why nothing from this address is a message to us.
 fn no_chat(chat: &Jid) -> Option<&'static str> {
     match chat.server {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use whatsapp_rust::prelude::{Client, Event};
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
@@ -26,9 +26,10 @@ use crate::db::{self, now_ms};
 use crate::outbox::Outbox;
 
 /// How often is looked whether the machine slept or the connection hangs.
-const LOOK: Duration = Duration::from_secs(10);
-/// A jump of the clock that means sleep.
-const SLEPT: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(5);
+/// The time from one look to the next, by the wall clock, that means sleep: of the
+/// machine or of this process alone.
+const SLEPT: Duration = Duration::from_secs(15);
 /// How long a connection may take to carry messages before it is made anew.
 const HANGS: Duration = Duration::from_secs(180);
 /// How long the goodbye may take.
@@ -82,8 +83,8 @@ impl Life {
         let mut wish = self.wish().await;
         let mut first = true;
         loop {
-            let link = self.look().await;
-            self.whatsapp.restrict(link.restricted.unwrap_or(0));
+            // What cannot be read is not connected.
+            let link = self.whatsapp.ledger().write(link::read).await.unwrap_or_default();
             self.state.send_replace(link.clone());
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
@@ -174,8 +175,9 @@ impl Life {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Ended {
         let mut last: Option<Happened> = None;
-        let mut clock = (SystemTime::now(), Instant::now());
-        let mut since = Instant::now();
+        let (mut looked, mut since) = (SystemTime::now(), Instant::now());
+        let mut look = interval_at(since + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -212,23 +214,31 @@ impl Life {
                     }
                     Some(Wish::Link(_) | Wish::Cancel) => {}
                 },
-                () = sleep(LOOK) => {
-                    let (wall, own) = clock;
-                    clock = (SystemTime::now(), Instant::now());
-                    let passed = clock.0.duration_since(wall).unwrap_or_default();
-                    let slept = passed > (clock.1 - own) + SLEPT;
+                _ = look.tick() => {
+                    if self.state.borrow().has_run_out(now_ms()) {
+                        let why = "nobody typed the code in time: run `nanoclaw auth whatsapp` again";
+                        self.note(Happened::NotLinked(why.into())).await;
+                        return Ended::Over;
+                    }
+                    let passed = SystemTime::now().duration_since(looked).unwrap_or_default();
+                    looked = SystemTime::now();
+                    let slept = passed > SLEPT;
                     let carries = self.whatsapp.client().is_some();
                     let client = running.handle.client();
                     let hangs = !carries && client.is_connected() && since.elapsed() > HANGS;
-                    if slept && !carries && self.state.borrow().is_linked() {
+                    if !(slept || hangs) || !self.state.borrow().is_linked() {
+                        if carries {
+                            self.hook.give_up().await;
+                        }
+                        continue;
+                    }
+                    tracing::info!(slept, "making the connection anew");
+                    if slept && !carries {
                         // Its pause may last a quarter of an hour; the network is back now.
                         return Ended::Again(Duration::ZERO);
                     }
-                    if self.state.borrow().is_linked() && (slept || hangs) {
-                        tracing::info!(slept, "making the connection anew");
-                        since = Instant::now();
-                        client.reconnect_immediately().await;
-                    }
+                    since = Instant::now();
+                    client.reconnect_immediately().await;
                 }
             }
         }
@@ -248,7 +258,8 @@ impl Life {
             Event::Receipt(receipt) => {
                 use ReceiptType::{Delivered, Inactive, Played, Read};
                 if matches!(receipt.r#type, Delivered | Read | Played | Inactive) {
-                    self.delivered(&receipt.message_ids).await;
+                    let (ids, ledger) = (receipt.message_ids.to_vec(), self.whatsapp.ledger());
+                    ledger.note("a delivery", move |c| db::outbox::delivered(c, &ids)).await;
                 }
                 return None;
             }
@@ -264,7 +275,7 @@ impl Life {
                 return None;
             }
             Event::UndecryptableMessage(message) => {
-                tracing::warn!(id = %message.info.id, "a message cannot be read yet; its sender's phone is asked for it again");
+                self.hook.unread(&client, message).await;
                 return None;
             }
             Event::GroupUpdate(update) => {
@@ -306,27 +317,13 @@ impl Life {
     async fn link_self(&self) {
         let link = self.state.borrow().clone();
         let (Some(pn), own_number) = (link.pn, self.whatsapp.config().own_number) else { return };
-        let linked = self
-            .whatsapp
-            .ledger()
-            .write(move |c| {
-                if let Some(lid) = &link.lid {
-                    db::people::learn(c, lid, &pn)?;
-                }
-                link::adopt(c, &pn, own_number)
-            })
-            .await;
-        if let Err(error) = linked {
-            tracing::error!(%error, "your chat with yourself was not linked to main");
-        }
-    }
-
-    async fn delivered(&self, ids: &[String]) {
-        let ids = ids.to_vec();
-        let noted = self.whatsapp.ledger().write(move |c| db::outbox::delivered(c, &ids)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "a delivery was not noted");
-        }
+        let adopt = move |c: &rusqlite::Connection| {
+            if let Some(lid) = &link.lid {
+                db::people::learn(c, lid, &pn)?;
+            }
+            link::adopt(c, &pn, own_number)
+        };
+        self.whatsapp.ledger().note("your chat with yourself as main's", adopt).await;
     }
 
     /// Removes the keys of a link that is no more.
@@ -351,16 +348,6 @@ impl Life {
             Err(error) => {
                 tracing::error!(%error, "cannot note how things stand with WhatsApp");
                 self.state.borrow().clone()
-            }
-        }
-    }
-
-    async fn look(&self) -> Link {
-        match self.whatsapp.ledger().write(link::read).await {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::error!(%error, "cannot read how things stand with WhatsApp");
-                Link::default()
             }
         }
     }

@@ -17,6 +17,11 @@ const WISH: &str = "whatsapp_wish";
 /// Where it is noted whose chat with oneself was linked to main.
 const ADOPTED: &str = "whatsapp_self";
 
+/// Milliseconds.
+const MINUTE: i64 = 60_000;
+/// The longest silence where WhatsApp does not say how long.
+const LONGEST_QUIET: i64 = 6 * 60 * MINUTE;
+
 /// How things stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,17 +65,40 @@ pub struct Link {
     pub detail: Option<String>,
     /// When a ban ends, milliseconds.
     pub until: Option<i64>,
-    /// The program's version that was refused.
-    pub version: Option<String>,
     /// While linking: the text of the code to scan.
     pub qr: Option<String>,
     /// While linking: the code to type.
     pub code: Option<String>,
     /// While linking: when what is shown ends, milliseconds.
     pub expires: Option<i64>,
-    /// WhatsApp refuses some of what is sent (code 463): until when nothing is sent,
-    /// milliseconds.
-    pub restricted: Option<i64>,
+    /// WhatsApp asked to send less, and has taken nothing since.
+    pub quiet: Option<Quiet>,
+}
+
+/// A time in which nothing is sent, since WhatsApp asked for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// The code of the refusal.
+    pub code: String,
+    /// Until then, milliseconds.
+    pub until: i64,
+    /// How many refusals there were one after the other.
+    pub times: u32,
+}
+
+impl Quiet {
+    /// What is so, for people.
+    pub fn sentence(&self, zone: chrono_tz::Tz) -> String {
+        let (what, look) = match self.code.as_str() {
+            "463" => ("restricts what this account may send", ": look at the phone for a notice"),
+            _ => ("asks to send less", ""),
+        };
+        let until = clock(self.until, zone);
+        format!(
+            "WhatsApp {what} ({}, {} in a row){look}; what waits is tried again on {until}",
+            self.code, self.times
+        )
+    }
 }
 
 /// What happens to a connection, as far as it changes how things stand.
@@ -100,8 +128,11 @@ pub enum Happened {
     Outdated,
     /// Refused otherwise; how.
     Rejected(String),
-    /// A message was refused with 463; nothing is sent until then.
-    Restricted(i64),
+    /// A message was refused with this code, which asks for less; until when, if
+    /// WhatsApp says that.
+    Refused(String, Option<i64>),
+    /// A message was taken.
+    Taken,
 }
 
 /// What the owner wants.
@@ -126,8 +157,10 @@ impl Link {
             Happened::Begun => next.state = State::Linking,
             Happened::Qr(qr, until) => {
                 next.state = State::Linking;
+                next.qr = Some(qr.clone());
+                // A code to type is what the owner asked for, and holds for longer.
                 next.code = self.code.clone();
-                (next.qr, next.expires) = (Some(qr.clone()), Some(*until));
+                next.expires = self.expires.filter(|_| self.code.is_some()).or(Some(*until));
             }
             Happened::Code(code, until) => {
                 next.state = State::Linking;
@@ -164,18 +197,23 @@ impl Link {
                 next.until = Some(*until);
                 next.detail = Some(why.clone());
             }
-            Happened::Outdated => {
-                next.state = State::Outdated;
-                next.version = Some(env!("CARGO_PKG_VERSION").into());
-            }
+            Happened::Outdated => next.state = State::Outdated,
             Happened::Rejected(why) => {
                 next.state = State::Rejected;
                 next.detail = Some(why.clone());
             }
-            Happened::Restricted(until) => {
-                next = self.clone();
-                next.restricted = Some(*until);
+            Happened::Refused(code, until) => {
+                let times = self.quiet.as_ref().map_or(0, |quiet| quiet.times) + 1;
+                let first = if code == "463" { 10 * MINUTE } else { MINUTE };
+                let grown =
+                    first.saturating_mul(2_i64.saturating_pow(times - 1)).min(LONGEST_QUIET);
+                let until = until.unwrap_or(now + grown);
+                next = Link {
+                    quiet: Some(Quiet { code: code.clone(), until, times }),
+                    ..self.clone()
+                };
             }
+            Happened::Taken => next = Link { quiet: None, ..self.clone() },
         }
         // Down and trying again is one state for whoever waits.
         let still = next.state == self.state
@@ -192,6 +230,11 @@ impl Link {
         self.pn.is_some()
     }
 
+    /// Whether a code to type was not typed in time; the library does not say so.
+    pub fn has_run_out(&self, now: i64) -> bool {
+        self.code.is_some() && self.expires.is_some_and(|end| end < now)
+    }
+
     /// Whether the connection is to be made without being asked: at the start of the
     /// daemon, for which somebody asked.
     pub fn may_connect(&self, now: i64) -> bool {
@@ -200,15 +243,35 @@ impl Link {
 
     /// Whether a link that there is, or was, carries nothing.
     pub fn is_broken(&self) -> bool {
+        !matches!(self.state, State::Unlinked | State::Linking | State::Connected)
+    }
+
+    /// Whether a daemon that runs is enough for messages to come and go, by and by.
+    pub fn mends(&self) -> bool {
+        matches!(self.state, State::Connecting | State::Connected | State::Down)
+    }
+
+    /// The command that helps; none where waiting does.
+    pub fn next(&self, daemon: bool) -> &'static str {
         match self.state {
-            State::Unlinked | State::Linking | State::Connected => false,
-            State::Connecting | State::Down => true,
-            State::LoggedOut
-            | State::Replaced
-            | State::Banned
-            | State::Outdated
-            | State::Rejected => true,
+            _ if self.mends() && !daemon => "nanoclaw start",
+            State::Unlinked | State::LoggedOut | State::Replaced | State::Rejected => {
+                "nanoclaw auth whatsapp"
+            }
+            State::Outdated => "git pull, then ./nanoclaw.sh",
+            State::Linking | State::Connecting | State::Connected | State::Down | State::Banned => {
+                ""
+            }
         }
+    }
+
+    /// How it stands as long as the daemon runs, or does not.
+    pub fn told(&self, daemon: bool, zone: chrono_tz::Tz) -> String {
+        if daemon || !self.mends() {
+            return self.sentence(zone);
+        }
+        let account = self.pn.as_deref().map(number).unwrap_or_default();
+        format!("linked to {account}; the daemon does not run")
     }
 
     /// One plain sentence: what is so, what it means, what to do.
@@ -250,7 +313,7 @@ impl Link {
             pn: self.pn.clone(),
             lid: self.lid.clone(),
             since: self.since,
-            restricted: self.restricted,
+            quiet: self.quiet.clone(),
             ..Link::default()
         }
     }
@@ -262,10 +325,19 @@ pub fn number(jid: &str) -> String {
     format!("+{user}")
 }
 
+/// `Friday 20:10`.
 fn clock(ms: i64, zone: chrono_tz::Tz) -> String {
-    chrono::DateTime::from_timestamp_millis(ms)
-        .map(|t| t.with_timezone(&zone).format("%A %H:%M").to_string())
-        .unwrap_or_default()
+    written(ms, zone, "%A %H:%M")
+}
+
+/// `2026-11-20 20:10:00`.
+pub fn moment(ms: i64, zone: chrono_tz::Tz) -> String {
+    written(ms, zone, "%Y-%m-%d %H:%M:%S")
+}
+
+fn written(ms: i64, zone: chrono_tz::Tz, form: &str) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(ms);
+    time.map(|t| t.with_timezone(&zone).format(form).to_string()).unwrap_or_default()
 }
 
 /// Reads the row.

@@ -26,5 +26,5 @@ mod voice;
 
 pub use life::Life;
 pub use link::{Link, State};
-pub use send::{CHANNEL, WhatsApp, owns};
+pub use send::{CHANNEL, WhatsApp};
 pub use task::LinkTask;

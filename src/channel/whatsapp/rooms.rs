@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rusqlite::Connection;
 use whatsapp_rust::prelude::{Client, Jid};
 use whatsapp_rust::{GroupMetadata, Server};
 
@@ -35,24 +36,17 @@ pub fn changed(whatsapp: &WhatsApp, client: Arc<Client>, jid: Jid) {
                 // Who is no member is told nothing.
                 tracing::info!(%error, "a group cannot be looked at any more");
                 let jid = plain(&jid);
-                let closed = whatsapp
-                    .ledger()
-                    .write(move |c| db::rooms::close(c, &jid, Some(Closed::Removed)));
-                if let Err(error) = closed.await {
-                    tracing::warn!(%error, "a group was not noted");
-                }
+                let close = move |c: &Connection| db::rooms::close(c, &jid, Some(Closed::Removed));
+                whatsapp.ledger().note("a group", close).await;
             }
         }
     });
 }
 
 async fn note(whatsapp: &WhatsApp, rooms: Vec<Room>) {
-    let synced = whatsapp
-        .ledger()
-        .write(move |c| rooms.iter().try_for_each(|room| db::rooms::sync(c, CHANNEL, room)));
-    if let Err(error) = synced.await {
-        tracing::warn!(%error, "the groups were not noted");
-    }
+    let sync =
+        move |c: &Connection| rooms.iter().try_for_each(|room| db::rooms::sync(c, CHANNEL, room));
+    whatsapp.ledger().note("a group", sync).await;
 }
 
 fn own(client: &Client) -> Vec<String> {

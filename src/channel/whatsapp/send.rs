@@ -14,14 +14,15 @@ use crate::channel::{Channel, Mark, Pace, SendError, pacing};
 use crate::config::Config;
 use crate::container::Boxed;
 use crate::db::{self, Ledger, MessageState, OutboxRow, now_ms};
+use crate::prompt::outgoing::is_whatsapp;
 
 /// The channel's name, as in `chats.channel`.
 pub const CHANNEL: &str = "whatsapp";
 
 /// How long WhatsApp may take to acknowledge.
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// How long nothing is sent after WhatsApp has restricted the account.
-const RESTRICTED: i64 = 10 * 60_000;
+/// How long WhatsApp may take to say until when it restricts the account.
+const ASKED: Duration = Duration::from_secs(10);
 /// When messages that could not be stored are fetched again.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -36,8 +37,6 @@ struct Inner {
     client: Mutex<Option<Arc<Client>>>,
     acks: Acks,
     typing: Typing,
-    /// The end of a restriction, milliseconds.
-    restricted: Mutex<i64>,
 }
 
 impl WhatsApp {
@@ -49,7 +48,6 @@ impl WhatsApp {
             client: Mutex::default(),
             acks: Acks::default(),
             typing: Typing::default(),
-            restricted: Mutex::default(),
         }))
     }
 
@@ -82,11 +80,6 @@ impl WhatsApp {
         }
     }
 
-    /// Nothing is sent before this time.
-    pub(super) fn restrict(&self, until: i64) {
-        *lock(&self.0.restricted) = until;
-    }
-
     /// The address that a chat is reached at, which need not be the one it is known by.
     pub(super) async fn reachable(&self, client: &Client, jid: &str) -> String {
         let (chat, ledger) = (jid.to_owned(), self.ledger());
@@ -104,10 +97,8 @@ impl WhatsApp {
     /// Notes a chat's timer for disappearing messages: what is sent has the same.
     pub(super) async fn note_timer(&self, jid: &str, seconds: Option<u32>) {
         let (jid, seconds) = (jid.to_owned(), seconds.unwrap_or(0));
-        let noted = self.ledger().write(move |c| db::groups::set_timer(c, &jid, seconds)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "a chat's timer was not noted");
-        }
+        let set = move |c: &rusqlite::Connection| db::groups::set_timer(c, &jid, seconds);
+        self.ledger().note("a chat's timer", set).await;
     }
 
     /// Fetches again what was not acknowledged, when what was wrong may be over.
@@ -120,9 +111,6 @@ impl WhatsApp {
 
     async fn deliver(&self, row: &OutboxRow) -> Result<(), SendError> {
         let client = self.client().ok_or(SendError::Offline)?;
-        if *lock(&self.0.restricted) > now_ms() {
-            return Err(ack::restricted());
-        }
         let jid = self.reachable(&client, &row.chat_jid).await;
         let to: Jid = jid.parse().map_err(|_| {
             SendError::Never(format!("{} is no address of WhatsApp's", row.chat_jid))
@@ -140,19 +128,20 @@ impl WhatsApp {
                 None => {}
                 Some(Refusal::OtherAddress(why)) => return Err(SendError::Never(why)),
                 Some(Refusal::Send(error)) => return Err(error),
-                Some(Refusal::Restricted) => {
-                    self.now_restricted().await;
-                    return Err(ack::restricted());
+                Some(Refusal::Quiet(code)) => {
+                    self.note_quiet(&client, &code).await;
+                    return Err(SendError::Later(format!("WhatsApp asks to send less ({code})")));
                 }
             }
         }
+        self.note(Happened::Taken).await;
         Ok(())
     }
 
     /// Sends once and waits for what WhatsApp says of it; `None` if it was taken.
     async fn attempt(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         to: Jid,
         id: &str,
         message: &wa::Message,
@@ -172,7 +161,11 @@ impl WhatsApp {
             Ok(Ok(Some(code))) => Ok(Some(ack::judge(&code))),
             // The connection was lost: it goes again, under the same id.
             Ok(Err(_)) => Err(SendError::Offline),
-            Err(_) => Err(SendError::Later("WhatsApp did not acknowledge it in time".into())),
+            Err(_) => {
+                // Nobody reads this connection, or not for long.
+                client.reconnect_immediately().await;
+                Err(SendError::Later("WhatsApp did not acknowledge it in time".into()))
+            }
         }
     }
 
@@ -236,18 +229,36 @@ impl WhatsApp {
         }
     }
 
-    async fn now_restricted(&self) {
-        let until = now_ms() + RESTRICTED;
-        self.restrict(until);
-        tracing::warn!("WhatsApp restricts what this account may send (463)");
-        let noted = self.ledger().write(move |c| link::note(c, &Happened::Restricted(until))).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "the restriction was not noted");
+    /// WhatsApp asks for silence. Until when a restriction lasts it says if it is asked.
+    async fn note_quiet(&self, client: &Client, code: &str) {
+        let mut until = None;
+        if code == "463" {
+            let asked = tokio::time::timeout(ASKED, client.mex().fetch_reachout_timelock()).await;
+            let said = asked.ok().and_then(Result::ok).filter(|lock| lock.is_active == Some(true));
+            let seconds = said.and_then(|lock| lock.time_enforcement_ends?.parse::<i64>().ok());
+            until = seconds.and_then(|s| s.checked_mul(1_000)).filter(|at| *at > now_ms());
         }
+        tracing::warn!(code, "WhatsApp asks to send less");
+        self.note(Happened::Refused(code.into(), until)).await;
+    }
+
+    async fn note(&self, happened: Happened) {
+        let note = move |c: &rusqlite::Connection| link::note(c, &happened).map(drop);
+        self.ledger().note("how things stand with WhatsApp", note).await;
+    }
+
+    /// Whether WhatsApp asked for silence: until when, and what to say of it.
+    async fn quiet(&self) -> db::Result<Option<Pace>> {
+        let quiet = self.ledger().write(link::read).await?.quiet;
+        let quiet = quiet.filter(|quiet| quiet.until > now_ms());
+        Ok(quiet.map(|quiet| Pace::At(quiet.until, quiet.sentence(self.config().timezone))))
     }
 
     async fn react_to(&self, mark: &Mark, emoji: &str) -> Result<(), SendError> {
         let client = self.client().ok_or(SendError::Offline)?;
+        if !matches!(self.quiet().await, Ok(None)) {
+            return Err(SendError::Later("WhatsApp asks to send less".into()));
+        }
         let chat = self.reachable(&client, &mark.jid).await;
         let to: Jid = chat.parse().map_err(|_| SendError::Never("no address".into()))?;
         let key = wa::MessageKey {
@@ -286,7 +297,7 @@ impl Channel for WhatsApp {
     }
 
     fn owns(&self, jid: &str) -> bool {
-        owns(jid)
+        is_whatsapp(jid)
     }
 
     fn send<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, Result<(), SendError>> {
@@ -296,9 +307,12 @@ impl Channel for WhatsApp {
     fn pace<'a>(&'a self, row: &'a OutboxRow) -> Boxed<'a, db::Result<Pace>> {
         Box::pin(async {
             // A row that cannot go anyway waits for the connection.
-            match self.client() {
-                Some(_) => pacing::ask(&self.0.ledger, self.config().pace, row, 0).await,
-                None => Ok(Pace::Now),
+            if self.client().is_none() {
+                return Ok(Pace::Now);
+            }
+            match self.quiet().await? {
+                Some(quiet) => Ok(quiet),
+                None => pacing::ask(&self.0.ledger, self.config().pace, row).await,
             }
         })
     }
@@ -316,11 +330,6 @@ impl Channel for WhatsApp {
     fn react<'a>(&'a self, mark: &'a Mark, emoji: &'a str) -> Boxed<'a, Result<(), SendError>> {
         Box::pin(self.react_to(mark, emoji))
     }
-}
-
-/// Whether an address is WhatsApp's.
-pub fn owns(jid: &str) -> bool {
-    ["@s.whatsapp.net", "@lid", "@g.us"].iter().any(|server| jid.ends_with(server))
 }
 
 /// The id of a row's n-th message: the same in each attempt.
@@ -379,7 +388,7 @@ mod tests {
 
     #[test]
     fn whatsapp_s_addresses_are_known_by_their_servers() {
-        assert!(owns("49170@s.whatsapp.net") && owns("1@lid") && owns("1-2@g.us"));
-        assert!(!owns("tg:1") && !owns("terminal:main") && !owns("status@broadcast"));
+        assert!(["49170@s.whatsapp.net", "1@lid", "1-2@g.us"].into_iter().all(is_whatsapp));
+        assert!(!["tg:1", "terminal:main", "status@broadcast"].into_iter().any(is_whatsapp));
     }
 }

@@ -22,10 +22,10 @@ pub struct LinkTask {
 impl LinkTask {
     /// Connects if an account is linked, and waits for wishes.
     pub fn start(whatsapp: WhatsApp, inlet: Inlet, outbox: Outbox) -> LinkTask {
-        let config = whatsapp.config().clone();
+        let (config, ledger) = (whatsapp.config().clone(), whatsapp.ledger().clone());
         let life = Life::new(whatsapp, Some(inlet), Some(outbox));
         let (poke, (stop, stopped)) = (life.poke(), oneshot::channel::<()>());
-        let alarm = alert::watch(life.watch(), config.alert.clone(), config.timezone, alert::AFTER);
+        let alarm = alert::watch(life.watch(), ledger, config.alert.clone(), config.timezone);
         let alarm = tokio::spawn(alarm);
         LinkTask { poke, stop, life: tokio::spawn(life.run(async { _ = stopped.await })), alarm }
     }

@@ -193,7 +193,6 @@ fn settle(
             is_owner: false,
             is_known: false,
             calls: false,
-            is_bot: false,
             content: &content,
             is_empty: false,
         };

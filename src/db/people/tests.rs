@@ -72,8 +72,10 @@ fn an_unresolved_lid_is_kept_and_all_that_is_its_moves_when_the_number_is_known(
         [LID1],
     )
     .unwrap();
+    db::groups::set_timer(&c, LID1, 86_400).unwrap();
     learn(&c, LID1, PN1).unwrap();
     assert_eq!(chats(&c), [PN1]);
+    assert_eq!(db::groups::timer(&c, PN1).unwrap(), Some(86_400), "its messages still disappear");
     let of = |sql: &str| c.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
     assert_eq!(of("SELECT count(*) FROM messages WHERE chat_jid LIKE '%@s.whatsapp.net'"), 2);
     assert_eq!(

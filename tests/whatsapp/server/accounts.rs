@@ -191,21 +191,37 @@ impl AppState {
 
     /// The first patch of `critical_block`: the account's name.
     pub fn name_patch(&self, name: &str) -> Vec<u8> {
+        let setting = wa::sync_action_value::PushNameSetting { name: Some(name.to_owned()) };
+        let value = wa::SyncActionValue {
+            push_name_setting: MessageField::some(setting),
+            ..Default::default()
+        };
+        self.first_patch("critical_block", br#"["setting_pushName"]"#, value)
+    }
+
+    /// The first patch of `critical_unblock_low`: somebody in the address book.
+    pub fn contact_patch(&self, jid: &Jid, name: &str) -> Vec<u8> {
+        let contact = wa::sync_action_value::ContactAction {
+            full_name: Some(name.to_owned()),
+            ..Default::default()
+        };
+        let value = wa::SyncActionValue {
+            contact_action: MessageField::some(contact),
+            ..Default::default()
+        };
+        let index = serde_json::json!(["contact", jid.to_string()]).to_string();
+        self.first_patch("critical_unblock_low", index.as_bytes(), value)
+    }
+
+    fn first_patch(&self, collection: &str, index: &[u8], value: wa::SyncActionValue) -> Vec<u8> {
         use whatsapp_rust::wacore::appstate;
         use whatsapp_rust::wacore::appstate::hash::{HashState, generate_patch_mac};
 
-        const COLLECTION: &str = "critical_block";
         let keys = appstate::expand_app_state_keys(&self.key);
-        let value = wa::SyncActionValue {
-            push_name_setting: MessageField::some(wa::sync_action_value::PushNameSetting {
-                name: Some(name.to_owned()),
-            }),
-            timestamp: Some(seconds() as i64 * 1000),
-            ..Default::default()
-        };
+        let value = wa::SyncActionValue { timestamp: Some(seconds() as i64 * 1000), ..value };
         let (mutation, _) = appstate::encode_record(
             wa::syncd_mutation::SyncdOperation::SET,
-            br#"["setting_pushName"]"#,
+            index,
             &value,
             &keys,
             &self.key_id,
@@ -219,12 +235,12 @@ impl AppState {
         let mut patch = wa::SyncdPatch {
             version: MessageField::some(wa::SyncdVersion { version: Some(1) }),
             mutations,
-            snapshot_mac: Some(state.generate_snapshot_mac(COLLECTION, &keys.snapshot_mac)),
+            snapshot_mac: Some(state.generate_snapshot_mac(collection, &keys.snapshot_mac)),
             key_id: MessageField::some(wa::KeyId { id: Some(self.key_id.clone()) }),
             device_index: Some(0),
             ..Default::default()
         };
-        patch.patch_mac = Some(generate_patch_mac(&patch, COLLECTION, &keys.patch_mac, 1));
+        patch.patch_mac = Some(generate_patch_mac(&patch, collection, &keys.patch_mac, 1));
         patch.encode_to_vec()
     }
 

@@ -155,7 +155,7 @@ fn log_in(
 ) -> Result<()> {
     let mut state = shared.lock();
     if let Some(data) = payload.device_pairing_data.into_option() {
-        let offer = pairing::offer(client, data)?;
+        let offer = pairing::offer(client, data, state.codes)?;
         let number = state.number();
         let codes = pairing::codes(&offer, number);
         state.offers.insert(id, offer);

@@ -57,6 +57,14 @@ pub fn query(state: &mut State, connection: u64, from: Address, node: &Node) {
             let privacy = NodeBuilder::new("privacy").children([category.build()]).build();
             result(node).children([privacy]).build()
         }
+        // Until when the account is restricted; the one such question that is answered.
+        "w:mex" if state.restricted_until.is_some() => {
+            let lock = serde_json::json!({"is_active": true, "enforcement_type": "DEFAULT",
+                "time_enforcement_ends": state.restricted_until.map(|until| until.to_string())});
+            let data = serde_json::json!({"data": {"xwa2_fetch_account_reachout_timelock": lock}});
+            let answer = NodeBuilder::new("result").bytes(data.to_string().into_bytes());
+            result(node).children([answer.build()]).build()
+        }
         "blocklist" => result(node).children([NodeBuilder::new("list").build()]).build(),
         "md" => {
             plain(state, connection, node);

@@ -60,6 +60,7 @@ pub struct Linking {
 pub fn offer(
     noise_key: [u8; 32],
     data: wa::client_payload::DevicePairingRegistrationData,
+    codes: Option<usize>,
 ) -> Result<Offer> {
     let field = |value: Option<Vec<u8>>| value.context("the registration lacks a field");
     let bundle = Bundle {
@@ -70,7 +71,8 @@ pub fn offer(
         signature: field(data.e_skey_sig)?,
         ..Default::default()
     };
-    let refs = (0..REFS).map(|_| STANDARD.encode(rand::random::<[u8; 32]>())).collect();
+    let refs =
+        (0..codes.unwrap_or(REFS)).map(|_| STANDARD.encode(rand::random::<[u8; 32]>())).collect();
     Ok(Offer { noise_key, bundle, refs, digits: None, linking: None, refused: None })
 }
 

@@ -15,7 +15,7 @@ use whatsapp_rust::waproto::whatsapp as wa;
 use super::accounts::{Account, Address, AppState};
 use super::compose::Draft;
 use super::faults::{Armed, What, When};
-use super::node::{NodeBuilder, now};
+use super::node::{NodeBuilder, SERVER, now};
 use super::pairing;
 use super::screen::{File, Screen, Shown};
 use super::signal::Keys;
@@ -178,6 +178,33 @@ impl Phone {
         let taken =
             || self.account(|account| account.devices.get(&device)?.mail.is_empty().then_some(()));
         self.shared.wait("a device to acknowledge its mail", taken).await;
+    }
+
+    /// Writes somebody into the address book, which was empty; linked devices are told.
+    pub fn know(&self, whom: &Jid, name: &str) {
+        const COLLECTION: &str = "critical_unblock_low";
+        let patch = self.settings.contact_patch(whom, name);
+        let mut state = self.shared.lock();
+        let patches = &mut state.accounts[self.index].patches;
+        let before = patches.insert(COLLECTION.to_owned(), vec![patch]);
+        assert!(before.is_none_or(|patches| patches.is_empty()));
+        let changed = NodeBuilder::new("collection").attr("name", COLLECTION).attr("version", "1");
+        let notification = NodeBuilder::new("notification")
+            .attr("from", SERVER)
+            .attr("type", "server_sync")
+            .attr("id", state.number().to_string())
+            .attr("t", now())
+            .children([changed.build()])
+            .build();
+        let devices: Vec<u16> = state.accounts[self.index].devices.keys().copied().collect();
+        for device in devices {
+            state.deliver(Address { account: self.index, device }, notification.clone());
+        }
+    }
+
+    /// From now on the network says which number belongs to the LID.
+    pub fn resolve(&self) {
+        self.shared.lock().accounts[self.index].unresolved = false;
     }
 
     /// "Log out" on the phone's list of devices.

@@ -88,6 +88,16 @@ impl Server {
         self.shared.identity.root()
     }
 
+    /// Gives devices that are not linked only so many codes to show.
+    pub fn codes(&self, count: usize) {
+        self.shared.lock().codes = Some(count);
+    }
+
+    /// Says to devices that ask: restricted until then (seconds).
+    pub fn restrict(&self, until: i64) {
+        self.shared.lock().restricted_until = Some(until);
+    }
+
     /// A new account with a phone.
     pub fn person(&self, number: &str, name: &str) -> Phone {
         let person =

@@ -44,6 +44,10 @@ pub struct State {
     /// The files of messages, by message id: path and key. Only phones know these.
     pub files: HashMap<String, (String, Vec<u8>)>,
     pub faults: Faults,
+    /// How many codes a device gets to show, if not as many as usual.
+    pub codes: Option<usize>,
+    /// The end of a restriction that devices may ask about, in seconds.
+    pub restricted_until: Option<i64>,
     pub log: Vec<Entry>,
     counter: u64,
 }

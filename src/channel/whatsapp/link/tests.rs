@@ -31,6 +31,22 @@ fn a_link_goes_from_code_to_connection() {
 }
 
 #[test]
+fn a_code_to_type_holds_as_long_as_it_says_whatever_becomes_of_those_to_scan() {
+    let mut link = Link::default().after(&Happened::Begun, 1);
+    for happened in [
+        Happened::Qr("a".into(), 60),
+        Happened::Code("ABCD".into(), 180),
+        Happened::Qr("b".into(), 80),
+    ] {
+        link = link.after(&happened, 2);
+    }
+    assert_eq!((link.qr.as_deref(), link.code.as_deref()), (Some("b"), Some("ABCD")));
+    assert!(!link.has_run_out(180) && link.has_run_out(181));
+    let scanned = link.after(&Happened::Paired("1@s.whatsapp.net".into(), "2@lid".into()), 3);
+    assert!(!scanned.has_run_out(999));
+}
+
+#[test]
 fn how_long_it_is_down_counts_from_the_first_loss() {
     let down = linked(State::Connected).after(&Happened::Lost("a".into()), 100);
     let again = down.after(&Happened::Begun, 200).after(&Happened::Lost("b".into()), 300);
@@ -49,10 +65,26 @@ fn a_removed_device_has_no_account_and_a_banned_one_waits() {
 }
 
 #[test]
-fn a_restriction_leaves_the_state_as_it_is() {
-    let before = linked(State::Connected);
-    let after = before.after(&Happened::Restricted(70), 9);
-    assert_eq!((after.state, after.since, after.restricted), (State::Connected, 5, Some(70)));
+fn silence_grows_with_each_refusal_is_what_whatsapp_says_and_ends_with_what_is_taken() {
+    let refused = |link: &Link, code: &str, until| {
+        let next = link.after(&Happened::Refused(code.into(), until), 0);
+        assert_eq!((next.state, next.since), (link.state, link.since));
+        let minutes = next.quiet.as_ref().unwrap().until / MINUTE;
+        (next, minutes)
+    };
+    let mut link = linked(State::Connected);
+    for expected in [10, 20, 40, 80, 160, 320, 360, 360] {
+        let (next, minutes) = refused(&link, "463", None);
+        assert_eq!(minutes, expected);
+        // A lost connection changes nothing about it.
+        link =
+            next.after(&Happened::Lost("x".into()), 1).after(&Happened::Connected(None, None), 5);
+        link.since = 5;
+    }
+    assert_eq!(refused(&link, "463", Some(7 * MINUTE)).1, 7);
+    link = link.after(&Happened::Taken, 9);
+    assert_eq!(link.quiet, None);
+    assert_eq!(refused(&link, "429", None).1, 1);
 }
 
 #[test]
