@@ -55,11 +55,7 @@ pub fn run(start: &Start<'_>) -> Result<Vec<OsString>, RuntimeError> {
         ));
     }
     let mut w = Words::default();
-    if start.dialect == Dialect::Podman && hybrid_cgroups() {
-        // crun refuses to work there.
-        w.all(["--runtime", "runc"]);
-    }
-    w.all(["run", "--rm", "-i", "--name", start.name]);
+    w.all(start.dialect.options()).all(["run", "--rm", "-i", "--name", start.name]);
     w.all(["--label", &format!("{INSTALL}={}", spec.install)]);
     w.all(["--label", &format!("{INCARNATION}={}", spec.incarnation)]);
     w.all(["--user", &format!("{uid}:{gid}"), "--read-only", "--cap-drop", "ALL"]);
@@ -200,12 +196,6 @@ pub fn env_file(env: &[(String, String)]) -> Result<Vec<u8>, RuntimeError> {
 /// Our own hard limit, since no engine may exceed it without privileges.
 fn limit(resource: Resource) -> u64 {
     getrlimit(resource).maximum.unwrap_or(1_048_576).min(1_048_576)
-}
-
-/// Whether version 1 and version 2 of control groups are mixed here.
-fn hybrid_cgroups() -> bool {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    own.lines().any(|l| l.starts_with("0::")) && own.lines().count() > 1
 }
 
 #[derive(Default)]
