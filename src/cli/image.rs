@@ -62,7 +62,9 @@ fn engine(config: &Config) -> anyhow::Result<Dialect> {
         ),
         RuntimeChoice::Auto => {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            let installed = |e: &Dialect| std::env::split_paths(&path).any(|dir| dir.join(e.program()).exists());
+            let installed = |e: &Dialect| {
+                std::env::split_paths(&path).any(|dir| dir.join(e.program()).exists())
+            };
             [Dialect::Apple, Dialect::Podman, Dialect::Docker]
                 .into_iter()
                 .find(installed)
