@@ -39,6 +39,10 @@ const RIGHTS: [&str; 8] = [
     "CAP_SYS_CHROOT",
 ];
 
+/// A layer that is nothing but a user namespace.
+const USER_LAYER: [&str; 7] =
+    ["--unshare-user", "--dev-bind", "/", "/", "--die-with-parent", "--cap-drop", "ALL"];
+
 /// How the VM's processor comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
@@ -192,14 +196,11 @@ pub fn command(
     if root {
         let group = (accelerator == Accelerator::Kvm).then(device_group);
         become_user(&mut w, &tools.setpriv, user, group);
-        w.add(&tools.bwrap);
-        w.all(["--unshare-user", "--dev-bind", "/", "/", "--die-with-parent", "--cap-drop", "ALL"]);
+        w.add(&tools.bwrap).all(USER_LAYER);
     } else {
         w.all(["--unshare-user", "--args", "9"]);
     }
-    for right in RIGHTS {
-        w.all(["--cap-add", right]);
-    }
+    w.all(RIGHTS.iter().flat_map(|right| ["--cap-add", right]));
     w.all(["--chdir", "/", "--"])
         .all(checked::witness(mounts, ROOT))
         .all(["/vm/nanoclaw", "machine"]);
@@ -223,9 +224,16 @@ fn device_group() -> u32 {
 /// Each file that the guest has looked at stays open in it.
 fn file_server(w: &mut Words, tools: &Tools) {
     let files = format!("--rlimit-nofile={}", open_files());
+    if tools.rust_virtiofsd {
+        // It changes its root for root alone. Without that it must not reach QEMU, and
+        // cannot from a user namespace within.
+        w.add(&tools.setpriv).all(["--inh-caps=-all", "--ambient-caps=-all"]);
+        w.add(&tools.bwrap).all(USER_LAYER);
+        w.all(RIGHTS.iter().flat_map(|right| ["--cap-add", right]));
+    }
     w.add(&tools.virtiofsd).add(format!("--socket-path={FILES}")).add(files);
     if tools.rust_virtiofsd {
-        w.all(["--shared-dir=/vm/share", "--sandbox=chroot", "--announce-submounts"]);
+        w.all(["--shared-dir=/vm/share", "--sandbox=none", "--announce-submounts"]);
         w.all(["--inode-file-handles=never", "--log-level=error", "--modcaps=-mknod:-setfcap"]);
     } else {
         w.all(["-o", "source=/vm/share,sandbox=chroot,announce_submounts,log_level=err"]);
