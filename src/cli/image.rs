@@ -8,6 +8,7 @@ use super::args::Image;
 use super::exit::Exit;
 use crate::config::settings::DEFAULT_IMAGE;
 use crate::config::{Config, RuntimeChoice};
+use crate::container::engine::Dialect;
 use crate::isolation;
 
 /// The recipe is part of the program.
@@ -18,7 +19,9 @@ pub async fn run(config: &Config, command: &Image) -> anyhow::Result<Exit> {
     let Image::Build { browser } = command;
     let engine = engine(config)?;
     let image = &config.image;
-    let mut command = Command::new(engine);
+    let program = engine.program();
+    let mut command = Command::new(program);
+    command.args(engine.options());
     if image == DEFAULT_IMAGE {
         let place = config.data().join("image");
         std::fs::create_dir_all(&place)?;
@@ -35,32 +38,36 @@ pub async fn run(config: &Config, command: &Image) -> anyhow::Result<Exit> {
                 "{image} is not ours to build: CONTAINER_IMAGE names it; leave that unset for --browser"
             );
         }
-        let pull: &[&str] = if engine == "container" { &["image", "pull"] } else { &["pull"] };
+        let pull: &[&str] = if engine == Dialect::Apple { &["image", "pull"] } else { &["pull"] };
         command.args(pull).arg(image);
     }
-    eprintln!("nanoclaw: {engine} makes {image}; this takes some minutes and needs the network");
-    let status = command.status().await.with_context(|| format!("cannot run {engine}"))?;
+    eprintln!("nanoclaw: {program} makes {image}; this takes some minutes and needs the network");
+    let status = command.status().await.with_context(|| format!("cannot run {program}"))?;
     if !status.success() {
-        bail!("{engine} could not make {image} ({status}); what it said stands above");
+        bail!("{program} could not make {image} ({status}); what it said stands above");
     }
-    println!("{engine} has {image}");
+    println!("{program} has {image}");
     Ok(Exit::Ok)
 }
 
 /// The engine that the settings name, else the first that is installed.
-fn engine(config: &Config) -> anyhow::Result<&'static str> {
-    use RuntimeChoice::{Auto, Bwrap, Container, Docker, Microvm, Podman};
+fn engine(config: &Config) -> anyhow::Result<Dialect> {
     match config.runtime {
-        Container | Docker | Podman => Ok(isolation::name(config.runtime)),
-        Bwrap | Microvm => bail!(
+        RuntimeChoice::Container => Ok(Dialect::Apple),
+        RuntimeChoice::Docker => Ok(Dialect::Docker),
+        RuntimeChoice::Podman => Ok(Dialect::Podman),
+        RuntimeChoice::Bwrap | RuntimeChoice::Microvm => bail!(
             "{} needs no image: set CONTAINER_RUNTIME to container, docker or podman for one",
             isolation::name(config.runtime)
         ),
-        Auto => {
+        RuntimeChoice::Auto => {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            ["container", "podman", "docker"]
+            let installed = |e: &Dialect| {
+                std::env::split_paths(&path).any(|dir| dir.join(e.program()).exists())
+            };
+            [Dialect::Apple, Dialect::Podman, Dialect::Docker]
                 .into_iter()
-                .find(|engine| std::env::split_paths(&path).any(|dir| dir.join(engine).exists()))
+                .find(installed)
                 .context("no container engine is installed: sudo apt install podman uidmap, or brew install container on a Mac")
         }
     }

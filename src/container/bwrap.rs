@@ -16,12 +16,11 @@
 
 pub(super) mod launch;
 pub(super) mod probe;
-mod seccomp;
+pub(super) mod seccomp;
 pub(super) mod view;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,11 +31,12 @@ use tokio::sync::OnceCell;
 
 use super::limits::{CGROUP_ROOT, Limiter, scope_from, scope_probe};
 use super::process::labelled;
+use super::start::{incarnation, label, prefix, scratch, spawn};
 pub use super::user::DEFAULT_UID;
-use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec, user};
+use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec, failed, io_error, user};
 use crate::ids::Incarnation;
 use launch::Launch;
-use view::{User, failed, io_error};
+use view::User;
 
 /// How often a stop looks again.
 const STOP_POLL: Duration = Duration::from_millis(10);
@@ -75,19 +75,14 @@ impl Bwrap {
         let (uid, gid) = self.user()?;
         let user = User { uid, gid };
         let label = label(&spec.install, spec.incarnation)?;
-        prepare_scratch(&spec.scratch)?;
+        scratch(&spec.scratch)?;
         let mut launch = Launch::new(spec, &label, user)?;
         launch.outside = self.limiter().await.outside(&label, &spec.limits);
         launch.inside = self.limiter().await.inside(&spec.limits);
         self.lock().insert(label.clone());
         let started = self.limiter().await.create(&label, &spec.limits).and_then(|entrances| {
             launch.entrances = entrances;
-            let child =
-                launch.command().spawn().map_err(|e| io_error("start", &launch.shell, e))?;
-            let pid = child.id().ok_or_else(|| failed("the sandbox ended at once".to_owned()))?;
-            let process =
-                Process::of(pid).map_err(|e| io_error("look at", Path::new("/proc"), e))?;
-            Ok(Running { child, process })
+            spawn(launch.command())
         });
         if started.is_err() {
             self.lock().remove(&label);
@@ -119,25 +114,14 @@ impl Runtime for Bwrap {
         Box::pin(self.start(spec))
     }
 
-    fn list<'a>(&'a self, install: &'a str) -> Boxed<'a, Result<Vec<Incarnation>, RuntimeError>> {
+    fn list<'a>(
+        &'a self,
+        install: &'a str,
+    ) -> Boxed<'a, Result<BTreeSet<Incarnation>, RuntimeError>> {
         Box::pin(async move {
-            let prefix = label_prefix(install)?;
+            let prefix = prefix(install)?;
             let limiter = self.limiter().await.clone();
-            blocking(move || {
-                let mut labels: Vec<String> = scan()?.into_iter().map(|(_, label)| label).collect();
-                labels.extend(
-                    limiter
-                        .labels(&prefix)
-                        .into_iter()
-                        .filter(|label| !limiter.pids(label).is_empty()),
-                );
-                let mut found: Vec<_> =
-                    labels.iter().filter_map(|label| incarnation(label, &prefix)).collect();
-                found.sort_unstable();
-                found.dedup();
-                Ok(found)
-            })
-            .await
+            blocking(move || alive(&limiter, &prefix)).await
         })
     }
 
@@ -148,7 +132,7 @@ impl Runtime for Bwrap {
         deadline: Duration,
     ) -> Boxed<'a, Result<(), RuntimeError>> {
         Box::pin(async move {
-            let (prefix, label) = (label_prefix(install)?, label(install, incarnation)?);
+            let (prefix, label) = (prefix(install)?, label(install, incarnation)?);
             let limiter = self.limiter().await.clone();
             let started = Arc::clone(&self.started);
             blocking(move || {
@@ -161,6 +145,16 @@ impl Runtime for Bwrap {
             .await
         })
     }
+}
+
+/// Those that have a process, by its command line or its control group.
+pub(super) fn alive(
+    limiter: &Limiter,
+    prefix: &str,
+) -> Result<BTreeSet<Incarnation>, RuntimeError> {
+    let processes = scan()?.into_iter().map(|(_, label)| label);
+    let groups = limiter.labels(prefix).into_iter().filter(|l| !limiter.pids(l).is_empty());
+    Ok(processes.chain(groups).filter_map(|label| incarnation(&label, prefix)).collect())
 }
 
 /// Kills until nothing is left, then removes the groups.
@@ -201,7 +195,7 @@ fn sweep(limiter: &Limiter, prefix: &str, started: &BTreeSet<String>) {
     }
 }
 
-pub(super) fn scan() -> Result<Vec<(Process, String)>, RuntimeError> {
+fn scan() -> Result<Vec<(Process, String)>, RuntimeError> {
     labelled().map_err(|e| io_error("look through", Path::new("/proc"), e))
 }
 
@@ -212,45 +206,6 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(e) => Err(failed(format!("the runtime is shutting down: {e}"))),
     }
-}
-
-pub(super) fn label_prefix(install: &str) -> Result<String, RuntimeError> {
-    let plain = install.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if plain && (1..=64).contains(&install.len()) {
-        Ok(format!("nanoclaw-{install}-"))
-    } else {
-        Err(failed(format!(
-            "{install:?} is no installation id: use 1 to 64 letters, digits or '-'"
-        )))
-    }
-}
-
-pub(super) fn label(install: &str, incarnation: Incarnation) -> Result<String, RuntimeError> {
-    if incarnation.0 < 0 {
-        return Err(failed(format!("{incarnation} is no incarnation")));
-    }
-    Ok(format!("{}{incarnation}", label_prefix(install)?))
-}
-
-/// The incarnation in a label; none if it is of another installation, whose id may
-/// begin like ours.
-pub(super) fn incarnation(label: &str, prefix: &str) -> Option<Incarnation> {
-    let digits = label.strip_prefix(prefix)?;
-    digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| digits.parse().ok())
-        .flatten()
-        .map(Incarnation)
-}
-
-pub(super) fn prepare_scratch(scratch: &Path) -> Result<(), RuntimeError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(scratch)
-        .and_then(|()| fs::set_permissions(scratch, fs::Permissions::from_mode(0o700)))
-        .map_err(|e| io_error("create", scratch, e))
 }
 
 async fn find_limiter() -> Limiter {

@@ -17,9 +17,8 @@ pub mod image;
 mod listing;
 mod seccomp;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -28,7 +27,8 @@ use tokio::sync::OnceCell;
 
 use super::nested::{self, Inside};
 use super::probe::{Question, ask};
-use super::{Boxed, ENFORCED, Health, Running, Runtime, RuntimeError, Spec, checked, user};
+use super::start::{self, label, prefix, scratch, write};
+use super::{Boxed, Health, Running, Runtime, RuntimeError, Spec, checked, failed, user};
 use crate::ids::Incarnation;
 use client::Client;
 pub use dialect::Dialect;
@@ -83,22 +83,15 @@ impl Engine {
 
     /// The engine's version, up or not an answer at all.
     async fn version(&self) -> Result<(String, Option<String>), RuntimeError> {
-        match self.dialect {
+        let whose = match self.dialect {
             Dialect::Apple => {
                 apple::wake(&self.client).await?;
-                apple::version(&self.client).await
+                return apple::version(&self.client).await;
             }
-            Dialect::Docker => {
-                let version =
-                    self.client.say(["version", "--format", "{{.Server.Version}}"]).await?;
-                Ok((version, None))
-            }
-            Dialect::Podman => {
-                let version =
-                    self.client.say(["version", "--format", "{{.Client.Version}}"]).await?;
-                Ok((version, None))
-            }
-        }
+            Dialect::Docker => "{{.Server.Version}}",
+            Dialect::Podman => "{{.Client.Version}}",
+        };
+        Ok((self.client.say(["version", "--format", whose]).await?, None))
     }
 
     async fn inside(&self) -> Option<&Inside> {
@@ -119,26 +112,22 @@ impl Engine {
         if self.dialect == Dialect::Apple {
             apple::wake(&self.client).await?;
         }
-        let name = name(&spec.install, spec.incarnation)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&spec.scratch)
-            .map_err(|e| io_error("create", &spec.scratch, e))?;
+        let name = label(&spec.install, spec.incarnation)?;
+        scratch(&spec.scratch)?;
         let env = spec.scratch.join("env");
-        write(&env, &argv::env_file(&spec.env)?)?;
+        write(&env, &argv::env_file(&spec.env)?, 0o600)?;
         let profile = match self.dialect {
             Dialect::Podman => seccomp::profile()?,
             _ => None,
         };
         let seccomp = spec.scratch.join("seccomp.json");
         if let Some(text) = &profile {
-            write(&seccomp, text.as_bytes())?;
+            write(&seccomp, text.as_bytes(), 0o600)?;
         }
         let mut mounts = checked::all(&spec.mounts)?;
         if let Some(inside) = self.inside().await {
             for mount in &mut mounts {
-                mount.source = inside.outside(&mount.source).map_err(RuntimeError::Failed)?;
+                mount.source = inside.outside(&mount.source).map_err(failed)?;
             }
         }
         let words = argv::run(&argv::Start {
@@ -153,12 +142,7 @@ impl Engine {
         })?;
         let mut command = self.client.command(&words);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().map_err(|e| self.client.cannot_run(e))?;
-        let pid = child.id().ok_or_else(|| {
-            RuntimeError::Failed(format!("{} ended at once", self.dialect.program()))
-        })?;
-        let process = process(pid).map_err(|e| io_error("look at", Path::new("/proc"), e))?;
-        Ok(Running { child, process })
+        start::spawn(command)
     }
 
     /// Containers of an installation, whatever their state.
@@ -168,7 +152,7 @@ impl Engine {
         let text = self.client.call(&words, ASK).await?;
         let own = nested::own_id();
         let seen = listing::parse(self.dialect, &text, install)
-            .map_err(|e| RuntimeError::Failed(format!("{}: {e}", self.client.shown(&words))))?;
+            .map_err(|e| failed(format!("{}: {e}", self.client.shown(&words))))?;
         Ok(seen.into_iter().filter(|s| own.as_ref().is_none_or(|own| s.id != *own)).collect())
     }
 
@@ -179,7 +163,7 @@ impl Engine {
         incarnation: Incarnation,
         until: Instant,
     ) -> Result<(), RuntimeError> {
-        let name = name(install, incarnation)?;
+        let name = label(install, incarnation)?;
         loop {
             let seen = self.seen(install).await?;
             if !seen.iter().any(|s| s.incarnation == incarnation) {
@@ -187,7 +171,7 @@ impl Engine {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(RuntimeError::Failed(format!(
+                return Err(failed(format!(
                     "container {name} is not dead in time: {}",
                     self.dialect.stuck()
                 )));
@@ -213,27 +197,17 @@ impl Runtime for Engine {
             let (version, warning) = self.version().await?;
             let question = Question {
                 runtime: self,
+                version,
                 user: self.user()?,
                 place: &self.place,
-                machine: self.dialect == Dialect::Apple,
+                boundary: self.dialect.boundary(),
                 deadline: PROBE,
-                explain: |said| {
-                    if said.is_empty() {
-                        "it failed without a word".to_owned()
-                    } else {
-                        said.to_owned()
-                    }
+                explain: |said| match said {
+                    "" => "it failed without a word".to_owned(),
+                    said => said.to_owned(),
                 },
             };
-            let seen = ask(question).await?;
-            Ok(Health {
-                runtime: self.name().to_owned(),
-                version,
-                boundary: self.dialect.boundary().to_owned(),
-                limits: seen.limits(),
-                egress: ENFORCED.to_owned(),
-                warning,
-            })
+            Ok(Health { warning, ..ask(question).await? })
         })
     }
 
@@ -251,13 +225,12 @@ impl Runtime for Engine {
         Box::pin(self.start(spec))
     }
 
-    fn list<'a>(&'a self, install: &'a str) -> Boxed<'a, Result<Vec<Incarnation>, RuntimeError>> {
+    fn list<'a>(
+        &'a self,
+        install: &'a str,
+    ) -> Boxed<'a, Result<BTreeSet<Incarnation>, RuntimeError>> {
         Box::pin(async move {
-            let mut found: Vec<_> =
-                self.seen(install).await?.into_iter().map(|s| s.incarnation).collect();
-            found.sort_unstable();
-            found.dedup();
-            Ok(found)
+            Ok(self.seen(install).await?.into_iter().map(|s| s.incarnation).collect())
         })
     }
 
@@ -269,41 +242,4 @@ impl Runtime for Engine {
     ) -> Boxed<'a, Result<(), RuntimeError>> {
         Box::pin(self.end(install, incarnation, Instant::now() + deadline))
     }
-}
-
-fn prefix(install: &str) -> Result<String, RuntimeError> {
-    let plain = install.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    // Apple's tool takes names of at most 63 bytes.
-    if plain && (1..=40).contains(&install.len()) {
-        Ok(format!("nanoclaw-{install}-"))
-    } else {
-        Err(RuntimeError::Failed(format!(
-            "{install:?} is no installation id: use 1 to 40 letters, digits or '-'"
-        )))
-    }
-}
-
-fn name(install: &str, incarnation: Incarnation) -> Result<String, RuntimeError> {
-    Ok(format!("{}{incarnation}", prefix(install)?))
-}
-
-#[cfg(target_os = "linux")]
-fn process(pid: u32) -> std::io::Result<super::Process> {
-    super::Process::of(pid)
-}
-
-/// Elsewhere a container is found again by its label alone.
-#[cfg(not(target_os = "linux"))]
-fn process(pid: u32) -> std::io::Result<super::Process> {
-    Ok(super::Process { pid, start_time: 0, boot_id: String::new() })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), RuntimeError> {
-    fs::write(path, bytes)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o600)))
-        .map_err(|e| io_error("write", path, e))
-}
-
-fn io_error(what: &str, path: &Path, source: std::io::Error) -> RuntimeError {
-    RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
 }

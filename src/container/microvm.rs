@@ -14,7 +14,8 @@ pub mod initramfs;
 pub mod kernel;
 pub mod sandbox;
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,11 +23,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::bwrap::launch::{self, need};
-use super::bwrap::view::{self, User, failed, io_error};
-use super::bwrap::{blocking, end, incarnation, label, label_prefix, prepare_scratch, scan};
+use super::bwrap::view::User;
+use super::bwrap::{alive, blocking, end, seccomp};
 use super::limits::Limiter;
 use super::probe::{Question, ask};
-use super::{Boxed, ENFORCED, Health, Process, Running, Runtime, RuntimeError, Spec, VM, user};
+use super::start::{self, label, prefix, scratch, spawn, write};
+use super::{
+    Boxed, Health, Running, Runtime, RuntimeError, Spec, VM, checked, failed, io_error, user,
+};
 use crate::ids::Incarnation;
 use kernel::Kernel;
 use sandbox::{Accelerator, Files};
@@ -106,31 +110,27 @@ impl Microvm {
         let (uid, gid) = self.user()?;
         let user = User { uid, gid };
         let label = label(&spec.install, spec.incarnation)?;
-        if spec.argv.is_empty() {
-            return Err(failed("a container needs a program".to_owned()));
-        }
+        start::argv(&spec.argv)?;
         let prepared = self.prepared().await?;
-        prepare_scratch(&spec.scratch)?;
+        scratch(&spec.scratch)?;
         let boot = spec.scratch.join("boot.json");
         let text = serde_json::to_vec(&sandbox::boot(spec, user))
             .map_err(|e| failed(format!("boot.json cannot be written: {e}")))?;
-        view::write(&boot, &text, 0o644)?;
+        write(&boot, &text, 0o644)?;
         let files = Files {
             program: &self.place.program,
             kernel: &prepared.tools.kernel.image,
             initramfs: &prepared.initramfs,
             boot: &boot,
         };
-        let options = spec.scratch.join("options");
-        let bytes = sandbox::options(spec, user, self.accelerator, &files)?;
-        view::write(&options, &bytes, 0o600)?;
-        let tools = &prepared.tools;
-        let child = sandbox::command(spec, &label, user, self.accelerator, tools, &options)
-            .spawn()
-            .map_err(|e| io_error("start", &tools.shell, e))?;
-        let pid = child.id().ok_or_else(|| failed("the sandbox ended at once".to_owned()))?;
-        let process = Process::of(pid).map_err(|e| io_error("look at", Path::new("/proc"), e))?;
-        Ok(Running { child, process })
+        let mounts = checked::all(&spec.mounts)?;
+        let [options, filter] = ["options", "filter"].map(|name| spec.scratch.join(name));
+        let bytes = sandbox::options(spec, &mounts, user, self.accelerator, &files)?;
+        write(&options, &bytes, 0o600)?;
+        write(&filter, &seccomp::program(true).unwrap_or_default(), 0o600)?;
+        let (accelerator, tools) = (self.accelerator, &prepared.tools);
+        let own = [options.as_path(), &filter];
+        spawn(sandbox::command(spec, &mounts, &label, user, accelerator, tools, own))
     }
 }
 
@@ -145,11 +145,10 @@ impl Runtime for Microvm {
 
     fn identity(&self) -> Boxed<'_, Result<String, RuntimeError>> {
         Box::pin(async {
-            if self.accelerator == Accelerator::Kvm && !Path::new("/dev/kvm").exists() {
-                return Err(RuntimeError::Unusable {
-                    runtime: "microvm".to_owned(),
-                    reason: "this machine has no KVM: /dev/kvm is missing".to_owned(),
-                });
+            if self.accelerator == Accelerator::Kvm
+                && let Some(why) = kvm(Path::new("/dev/kvm"))
+            {
+                return Err(unusable(why));
             }
             let prepared = self.prepared().await?;
             Ok(format!("{:?} {}", self.accelerator, prepared.initramfs.display()))
@@ -162,18 +161,13 @@ impl Runtime for Microvm {
         Box::pin(self.start(spec))
     }
 
-    fn list<'a>(&'a self, install: &'a str) -> Boxed<'a, Result<Vec<Incarnation>, RuntimeError>> {
+    fn list<'a>(
+        &'a self,
+        install: &'a str,
+    ) -> Boxed<'a, Result<BTreeSet<Incarnation>, RuntimeError>> {
         Box::pin(async move {
-            let prefix = label_prefix(install)?;
-            blocking(move || {
-                let found = scan()?;
-                let mut found: Vec<_> =
-                    found.iter().filter_map(|(_, label)| incarnation(label, &prefix)).collect();
-                found.sort_unstable();
-                found.dedup();
-                Ok(found)
-            })
-            .await
+            let prefix = prefix(install)?;
+            blocking(move || alive(&Limiter::Rlimits, &prefix)).await
         })
     }
 
@@ -211,7 +205,7 @@ fn prepare(place: &Place) -> Result<Prepared, RuntimeError> {
         let modules =
             tools.kernel.modules().map_err(|e| io_error("use", &tools.kernel.modules, e))?;
         let new = directory.join(format!("{}.new", std::process::id()));
-        view::write(&new, &initramfs::archive(&program, &modules), 0o644)?;
+        write(&new, &initramfs::archive(&program, &modules), 0o644)?;
         fs::rename(&new, &initramfs).map_err(|e| io_error("write", &initramfs, e))?;
     }
     Ok(Prepared { tools, initramfs })
@@ -224,10 +218,7 @@ fn digest(value: &impl std::hash::Hash) -> u64 {
 
 fn tools(place: &Place) -> Result<Tools, RuntimeError> {
     if std::env::consts::ARCH != "x86_64" {
-        return Err(RuntimeError::Unusable {
-            runtime: "microvm".to_owned(),
-            reason: "VMs are started on x86-64 only".to_owned(),
-        });
+        return Err(unusable("VMs are started on x86-64 only"));
     }
     let missing = |tool: &str, remedy: &str| RuntimeError::Missing {
         tool: tool.to_owned(),
@@ -242,7 +233,7 @@ fn tools(place: &Place) -> Result<Tools, RuntimeError> {
         .ok_or_else(|| missing("a Linux kernel for VMs", "unpack one as docs/microvm.md says"))?;
     Ok(Tools {
         bwrap: launch::bwrap()?,
-        setpriv: need("setpriv", "sudo apt install util-linux")?,
+        setpriv: launch::setpriv()?,
         shell: need("bash", "sudo apt install bash")?,
         qemu,
         virtiofsd,
@@ -253,34 +244,52 @@ fn tools(place: &Place) -> Result<Tools, RuntimeError> {
 
 /// See [`Runtime::probe`].
 async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
-    let version = version(runtime.prepared().await?).await?;
     let question = Question {
         runtime,
+        version: version(runtime.prepared().await?).await?,
         user: runtime.user()?,
         place: &std::env::temp_dir(),
-        machine: true,
+        boundary: VM,
         deadline: runtime.patience(),
-        explain: |said| format!("the VM said: {}", said.trim().replace('\n', "; ")),
+        explain: |said| {
+            let first = said.lines().next().filter(|l| !l.is_empty());
+            format!("the VM ended: {}", first.unwrap_or("without a word"))
+        },
     };
-    ask(question).await.map_err(|error| match error {
-        RuntimeError::Unusable { runtime: name, reason }
-            if runtime.accelerator == Accelerator::Kvm =>
-        {
-            let hint = "where KVM is no use NANOCLAW_MICROVM=emulate works, slowly";
-            RuntimeError::Unusable { runtime: name, reason: format!("{reason}; {hint}") }
+    let health = ask(question).await.map_err(|error| match error {
+        RuntimeError::Unusable { reason, .. } if runtime.accelerator == Accelerator::Kvm => {
+            unusable(format!("KVM is of no use here ({reason}): {EMULATE}"))
         }
         other => other,
     })?;
-    Ok(Health {
-        runtime: runtime.name().to_owned(),
-        version,
-        boundary: VM.to_owned(),
-        // Its memory and processors are all that there is; the first process of the VM
-        // does not start a guest without the limit of processes.
-        limits: "full".to_owned(),
-        egress: ENFORCED.to_owned(),
-        warning: None,
-    })
+    // Its memory and processors are all that there is; the first process of the VM does
+    // not start a guest without the limit of processes.
+    Ok(Health { limits: "full".to_owned(), ..health })
+}
+
+/// What helps where there is no KVM.
+const EMULATE: &str = "NANOCLAW_MICROVM=emulate works without, slowly";
+
+fn unusable(reason: impl Into<String>) -> RuntimeError {
+    RuntimeError::Unusable { runtime: "microvm".to_owned(), reason: reason.into() }
+}
+
+/// Why guests cannot use KVM, as far as the device says it.
+fn kvm(device: &Path) -> Option<String> {
+    let Ok(meta) = fs::metadata(device) else {
+        return Some(format!("this machine has no {}: {EMULATE}", device.display()));
+    };
+    // Where the daemon is root its guests are in the device's group, if that is not root's.
+    let root = rustix::process::geteuid().is_root();
+    let allowed = meta.mode() & 6 == 6 || (meta.mode() & 0o60 == 0o60 && meta.gid() != 0);
+    if if root { allowed } else { File::options().read(true).write(true).open(device).is_ok() } {
+        return None;
+    }
+    let next = match root {
+        true => format!("chgrp kvm {0} && chmod 660 {0}", device.display()),
+        false => "sudo adduser $USER kvm, then log in again".to_owned(),
+    };
+    Some(format!("its guests may not use {}: {next}", device.display()))
 }
 
 /// QEMU's and the kernel's, and how the processor comes to be.

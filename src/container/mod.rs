@@ -17,15 +17,20 @@ pub mod nested;
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod process;
+mod start;
 pub mod user;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use crate::ids::{Folder, Incarnation};
+use start::{failed, io_error};
 
+/// Where a guest has its group's directory, which it works in.
+pub const GROUP_DIR: &str = "/workspace/group";
 /// Where a guest finds the proxy's socket: a mount of a directory with this name in
 /// the guest holds that socket and nothing else.
 pub const PROXY_DIR: &str = "/run/nanoclaw";
@@ -130,8 +135,6 @@ pub struct Health {
     pub warning: Option<String>,
 }
 
-/// The [`Health::egress`] of a guest that the probe saw without an interface.
-pub const ENFORCED: &str = "enforced: no network but the proxy's socket";
 /// The [`Health::boundary`] of a virtual machine.
 pub const VM: &str = "vm";
 
@@ -186,7 +189,10 @@ pub trait Runtime: Send + Sync {
     fn spawn<'a>(&'a self, spec: &'a Spec) -> Boxed<'a, Result<Running, RuntimeError>>;
 
     /// The incarnations of this installation that have a living process.
-    fn list<'a>(&'a self, install: &'a str) -> Boxed<'a, Result<Vec<Incarnation>, RuntimeError>>;
+    fn list<'a>(
+        &'a self,
+        install: &'a str,
+    ) -> Boxed<'a, Result<BTreeSet<Incarnation>, RuntimeError>>;
 
     /// Ends a container and all its processes by force, if it is still there,
     /// and returns when it is verified dead.

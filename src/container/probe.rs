@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::{Limits, Mount, Runtime, RuntimeError, Spec};
+use super::{Health, Limits, Mount, Runtime, RuntimeError, Spec, VM, io_error};
 use crate::ids::{Folder, Incarnation};
 use crate::tree::Tree;
 
@@ -52,38 +52,18 @@ pub struct Question<'a> {
     pub user: (u32, u32),
     /// Where the probe's directory is made: one that the runtime can mount from.
     pub place: &'a Path,
-    /// Whether its guests have a kernel of their own: then namespaces in there
-    /// concern nobody else.
-    pub machine: bool,
+    /// The version of its tool.
+    pub version: String,
+    /// What separates guest and host. In a [`VM`] namespaces concern nobody else.
+    pub boundary: &'static str,
     /// For everything that it does.
     pub deadline: Duration,
     /// What the runtime's own words on standard error mean, and what helps.
     pub explain: fn(&str) -> String,
 }
 
-/// What the guest saw of its limits, if it could see them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    memory: bool,
-    pids: bool,
-}
-
-impl Seen {
-    /// `full`, or `partial: ` and what is missing.
-    pub fn limits(&self) -> String {
-        let missing: Vec<&str> = [("memory", self.memory), ("processes", self.pids)]
-            .into_iter()
-            .filter_map(|(what, has)| (!has).then_some(what))
-            .collect();
-        match missing.is_empty() {
-            true => "full".to_owned(),
-            false => format!("partial: {} not limited", missing.join(" and ")),
-        }
-    }
-}
-
 /// Runs the guest and judges.
-pub async fn ask(question: Question<'_>) -> Result<Seen, RuntimeError> {
+pub async fn ask(question: Question<'_>) -> Result<Health, RuntimeError> {
     let unusable = |reason: String| RuntimeError::Unusable {
         runtime: question.runtime.name().to_owned(),
         reason,
@@ -101,10 +81,17 @@ pub async fn ask(question: Question<'_>) -> Result<Seen, RuntimeError> {
         ))),
     };
     let stopped = question.runtime.stop(&place.id, Incarnation(1), stop).await;
-    let judged =
-        judge(&seen?, &place.nonce, question.user.0, question.machine).map_err(unusable)?;
+    let machine = question.boundary == VM;
+    let limits = judge(&seen?, &place.nonce, question.user.0, machine).map_err(unusable)?;
     stopped?;
-    Ok(judged)
+    Ok(Health {
+        runtime: question.runtime.name().to_owned(),
+        version: question.version,
+        boundary: question.boundary.to_owned(),
+        limits,
+        egress: "enforced: no network but the proxy's socket".to_owned(),
+        warning: None,
+    })
 }
 
 enum Failure {
@@ -157,8 +144,9 @@ async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> 
     }
 }
 
-/// What is wrong with a report, or which limits it shows.
-fn judge(report: &str, nonce: &str, uid: u32, machine: bool) -> Result<Seen, String> {
+/// What is wrong with a report; else `full`, or `partial: ` and what has no limit that
+/// the guest could see.
+fn judge(report: &str, nonce: &str, uid: u32, machine: bool) -> Result<String, String> {
     let values = |key: &str| -> Vec<&str> {
         report.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix(' ')).collect()
     };
@@ -186,11 +174,15 @@ fn judge(report: &str, nonce: &str, uid: u32, machine: bool) -> Result<Seen, Str
     let at_most = |key: &str, most: u64| {
         values(key).iter().any(|v| v.parse::<u64>().is_ok_and(|limit| limit <= most))
     };
-    Ok(Seen {
-        // The second is a machine of its own, with no more memory than that.
-        memory: at_most("memory", LIMITS.memory) || at_most("total", LIMITS.memory >> 10),
-        pids: at_most("pids", LIMITS.pids.into()),
-    })
+    // The second is a machine of its own, with no more memory than that.
+    let memory = at_most("memory", LIMITS.memory) || at_most("total", LIMITS.memory >> 10);
+    let missing = match (memory, at_most("pids", LIMITS.pids.into())) {
+        (true, true) => return Ok("full".to_owned()),
+        (false, true) => "memory",
+        (true, false) => "processes",
+        (false, false) => "memory and processes",
+    };
+    Ok(format!("partial: {missing} not limited"))
 }
 
 /// A directory of the probe's own, removed with it.
@@ -248,10 +240,6 @@ fn random() -> Result<String, RuntimeError> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
-    RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -261,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_report_passes_only_if_everything_is_as_it_must_be() {
-        assert_eq!(judge(GOOD, "n", 7, false), Ok(Seen::default()));
+        assert!(judge(GOOD, "n", 7, false).is_ok());
         for (bad, why) in [
             (GOOD.replace("nonce n", "nonce m"), "not read back"),
             (GOOD.replace("end\n", ""), "not read back"),
@@ -282,7 +270,7 @@ mod tests {
     #[test]
     fn limits_count_only_where_the_guest_has_seen_them() {
         let with = |lines: &str| {
-            judge(&GOOD.replace("end", &format!("{lines}\nend")), "n", 7, false).unwrap().limits()
+            judge(&GOOD.replace("end", &format!("{lines}\nend")), "n", 7, false).unwrap()
         };
         assert_eq!(with("memory 268435456\npids 64"), "full");
         assert_eq!(with("memory max\npids 64"), "partial: memory not limited");

@@ -66,7 +66,11 @@ async fn keep(files: &[String], qemu: &[String]) -> anyhow::Result<ExitCode> {
         status = qemu.wait() => bail!("QEMU ended: {}", status?),
     };
     tokio::select! {
-        code = pass(stream) => Ok(ExitCode::from(code?)),
+        code = pass(stream) => {
+            // Else it may complain of QEMU's end, in the guest's log.
+            let _ = files.kill().await;
+            Ok(ExitCode::from(code?))
+        }
         status = qemu.wait() => bail!("the VM ended: {}{}", status?, console()),
         // It ends when QEMU does, and may be noticed first.
         status = files.wait() => bail!("the file server ended: {}{}", status?, console()),

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nanoclaw::container::Mount;
@@ -32,6 +34,9 @@ pub async fn the_probe_says_what_there_is(kind: Kind) {
     let boundary = if matches!(kind, Kind::Apple(_) | Kind::Microvm) { "vm" } else { "namespaces" };
     assert_eq!(health.boundary, boundary);
     assert!(health.limits == "full" || health.limits.starts_with("partial: "));
+    if kind == Kind::Bwrap {
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
     assert!(health.egress.starts_with("enforced"));
     assert_eq!(health.warning, None);
     assert!(health.version.starts_with(|c: char| c.is_ascii_digit()), "{}", health.version);
@@ -201,6 +206,56 @@ pub async fn hostile_paths_are_mounted_or_refused_by_name(kind: Kind) {
         w.stop(spec.incarnation).await;
     }
     println!("{kind:?}: {mounted} of {} mounted", names.len());
+}
+
+/// Whoever may write above a directory that is shared puts a link in its place, over
+/// and over, while containers start.
+pub async fn a_directory_that_is_swapped_while_containers_start_is_never_another(kind: Kind) {
+    let Some(w) = world_of(kind, "swap").await else { return };
+    let (shared, aside) = (w.dir("extra/shared"), w.path("extra/aside"));
+    fs::write(shared.join("name"), "mine\n").unwrap();
+    let secret = w.dir("secret");
+    fs::write(secret.join("name"), "SECRET\n").unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let swapping = {
+        let (stop, shared, secret) = (Arc::clone(&stop), shared.clone(), secret.clone());
+        std::thread::spawn(move || {
+            let pause = || std::thread::sleep(Duration::from_millis(7));
+            while !stop.load(Ordering::Relaxed) {
+                pause();
+                fs::rename(&shared, &aside).unwrap();
+                std::os::unix::fs::symlink(&secret, &shared).unwrap();
+                pause();
+                fs::remove_file(&shared).unwrap();
+                fs::rename(&aside, &shared).unwrap();
+            }
+        })
+    };
+    let starts = if kind == Kind::Microvm { 4 } else { 16 };
+    let (mut refused, mut stopped, mut right) = (0, 0, 0);
+    for n in 1..=starts {
+        let mut spec = w.spec("family", n, "cat /workspace/extra/shared/name");
+        let guest = Path::new("/workspace/extra/shared").to_owned();
+        spec.mounts.push(Mount { host: shared.clone(), guest, writable: true });
+        match w.runtime.spawn(&spec).await {
+            Err(_) => refused += 1,
+            Ok(mut running) => {
+                let _stdin = running.child.stdin.take();
+                match finish(&mut running).await {
+                    outcome if outcome.said == "mine\n" => right += 1,
+                    outcome => {
+                        assert!(!outcome.said.contains("SECRET"), "{kind:?} showed it");
+                        assert_ne!(outcome.code, Some(0), "{outcome:?}");
+                        stopped += 1;
+                    }
+                }
+            }
+        }
+        w.stop(spec.incarnation).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    swapping.join().unwrap();
+    println!("{kind:?}: {refused} refused, {stopped} stopped, {right} right, of {starts}");
 }
 
 pub async fn what_cannot_be_started_is_told(kind: Kind) {

@@ -1,6 +1,6 @@
 //! The command line of a sandbox, in one or two layers.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,12 +8,26 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::seccomp;
-use super::view::{self, GROUP_DIR, User};
+use super::view::{self, User};
 use crate::container::process::LABEL_VARIABLE;
-use crate::container::{RuntimeError, Spec};
+use crate::container::start::{self, Words, write};
+use crate::container::{RuntimeError, Spec, checked};
 
 /// The first part, in which a shell becomes bubblewrap.
 pub const SHELL_PART: &str = include_str!("sandbox.sh");
+
+/// What every sandbox has of its own, and that it ends with whom started it.
+pub const NAMESPACES: [&str; 9] = [
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--die-with-parent",
+    "--new-session",
+    "--cap-drop",
+    "ALL",
+];
 
 /// Everything that a start needs, found and written before anything is started.
 #[derive(Debug)]
@@ -34,6 +48,8 @@ pub struct Launch<'a> {
     options: PathBuf,
     filter: Option<PathBuf>,
     cwd: &'static str,
+    /// Stands before `argv`.
+    witness: Vec<OsString>,
     argv: &'a [String],
 }
 
@@ -42,25 +58,19 @@ impl<'a> Launch<'a> {
     pub fn new(spec: &'a Spec, label: &'a str, user: User) -> Result<Launch<'a>, RuntimeError> {
         let root = rustix::process::geteuid().is_root();
         let (bwrap, shell) = (bwrap()?, need("bash", "sudo apt install bash")?);
-        let setpriv = root.then(|| need("setpriv", "sudo apt install util-linux")).transpose()?;
-        if spec.argv.is_empty() || spec.argv.iter().any(|a| a.contains('\0')) {
-            return Err(view::failed(
-                "a container needs a program, and no argument may hold a zero byte".to_owned(),
-            ));
-        }
+        let setpriv = root.then(setpriv).transpose()?;
+        start::argv(&spec.argv)?;
+        let mounts = checked::all(&spec.mounts)?;
         let options = spec.scratch.join("options");
-        view::write(&options, &view::options(spec, user)?.bytes(), 0o600)?;
-        let filter = match seccomp::program() {
-            Some(program) => {
+        write(&options, &view::options(spec, &mounts, user)?.bytes(), 0o600)?;
+        let filter = seccomp::program(false)
+            .map(|program| {
                 let path = spec.scratch.join("filter");
-                view::write(&path, &program, 0o600)?;
-                Some(path)
-            }
-            None => None,
-        };
-        let group_dir = spec.mounts.iter().any(|m| m.guest == Path::new(GROUP_DIR));
-        let cwd = if group_dir { GROUP_DIR } else { "/" };
+                write(&path, &program, 0o600).map(|()| path)
+            })
+            .transpose()?;
         let (outside, inside, entrances) = (Vec::new(), Vec::new(), Vec::new());
+        let (witness, cwd, argv) = (checked::witness(&mounts, ""), start::cwd(spec), &spec.argv);
         Ok(Launch {
             shell,
             outside,
@@ -73,7 +83,8 @@ impl<'a> Launch<'a> {
             options,
             filter,
             cwd,
-            argv: &spec.argv,
+            witness,
+            argv,
         })
     }
 
@@ -97,83 +108,50 @@ impl<'a> Launch<'a> {
     }
 
     fn words(&self) -> Vec<OsString> {
-        let mut w = Words(self.outside.iter().map(OsString::from).collect());
-        w.add(&self.shell).all(["-c", SHELL_PART, "--setenv", LABEL_VARIABLE, self.label]);
+        let mut w = Words::default();
+        w.all(&self.outside).add(&self.shell).all([
+            "-c",
+            SHELL_PART,
+            "--setenv",
+            LABEL_VARIABLE,
+            self.label,
+        ]);
         w.add(&self.options)
             .add(self.filter.as_deref().unwrap_or(Path::new("-")))
             .all(&self.entrances);
         w.add("--").add(&self.bwrap).all(["--setenv", LABEL_VARIABLE, self.label]);
-        w.all([
-            "--unshare-pid",
-            "--unshare-net",
-            "--unshare-ipc",
-            "--unshare-uts",
-            "--unshare-cgroup-try",
-        ]);
-        w.all([
-            "--hostname",
-            "nanoclaw",
-            "--die-with-parent",
-            "--new-session",
-            "--cap-drop",
-            "ALL",
-        ]);
+        w.all(NAMESPACES).all(["--hostname", "nanoclaw"]);
         if self.filter.is_some() {
             w.all(["--seccomp", "8"]);
         }
         if let Some(setpriv) = &self.setpriv {
-            let (uid, gid) = (self.user.uid.to_string(), self.user.gid.to_string());
-            w.all([
-                "--cap-add",
-                "CAP_SETUID",
-                "--cap-add",
-                "CAP_SETGID",
-                "--args",
-                "9",
-                "--chdir",
-                "/",
-                "--",
-            ]);
-            w.add(setpriv).all([
-                "--reuid",
-                &uid,
-                "--regid",
-                &gid,
-                "--clear-groups",
-                "--no-new-privs",
-                "--",
-            ]);
-            w.add(&self.bwrap).all([
-                "--unshare-user",
-                "--disable-userns",
-                "--dev-bind",
-                "/",
-                "/",
-                "--die-with-parent",
-            ]);
+            become_user(&mut w, setpriv, self.user, None);
+            w.add(&self.bwrap).all(["--unshare-user", "--disable-userns", "--dev-bind", "/", "/"]);
+            w.add("--die-with-parent");
         } else {
             w.all(["--unshare-user", "--disable-userns", "--args", "9"]);
         }
-        w.all(["--chdir", self.cwd, "--"]).all(&self.inside).all(self.argv);
+        w.all(["--chdir", self.cwd, "--"]).all(&self.inside).all(&self.witness).all(self.argv);
         w.0
     }
 }
 
-/// The words of a command line.
-pub struct Words(pub Vec<OsString>);
+/// The first layer where the daemon is root: as root to reach directories that are
+/// root's alone; then never again. `group` is one more that it stays in.
+pub fn become_user(w: &mut Words, setpriv: &Path, user: User, group: Option<u32>) {
+    let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+    w.all(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--args", "9", "--chdir", "/"]);
+    w.add("--").add(setpriv).all(["--reuid", &uid, "--regid", &gid]);
+    match group {
+        Some(group) => w.add("--groups").add(group.to_string()),
+        None => w.add("--clear-groups"),
+    };
+    w.all(["--no-new-privs", "--"]);
+}
 
-impl Words {
-    /// One more.
-    pub fn add(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
-        self.0.push(word.as_ref().to_owned());
-        self
-    }
-
-    /// Some more.
-    pub fn all(&mut self, words: impl IntoIterator<Item: AsRef<OsStr>>) -> &mut Self {
-        self.0.extend(words.into_iter().map(|w| w.as_ref().to_owned()));
-        self
-    }
+/// What changes the user.
+pub fn setpriv() -> Result<PathBuf, RuntimeError> {
+    need("setpriv", "sudo apt install util-linux")
 }
 
 /// Bubblewrap's own program.

@@ -8,33 +8,26 @@ use tokio::process::Command;
 
 use super::Bwrap;
 use super::launch;
-use super::view::io_error;
 use crate::container::probe::{Question, ask};
-use crate::container::{ENFORCED, Health, Runtime, RuntimeError};
+use crate::container::{Health, RuntimeError, io_error};
 
 /// For everything that the probe does.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// See [`Runtime::probe`].
 pub async fn probe(runtime: &Bwrap) -> Result<Health, RuntimeError> {
-    let version = version().await?;
-    ask(Question {
+    let health = ask(Question {
         runtime,
+        version: version().await?,
         user: runtime.user()?,
         place: &std::env::temp_dir(),
-        machine: false,
+        boundary: "namespaces",
         deadline: DEADLINE,
         explain: |said| with_remedy(said, |path| fs::read_to_string(path).ok()),
     })
     .await?;
-    Ok(Health {
-        runtime: runtime.name().to_owned(),
-        version,
-        boundary: "namespaces".to_owned(),
-        limits: runtime.limiter().await.describe(),
-        egress: ENFORCED.to_owned(),
-        warning: None,
-    })
+    // Its control groups are out of a guest's sight.
+    Ok(Health { limits: runtime.limiter().await.describe(), ..health })
 }
 
 async fn version() -> Result<String, RuntimeError> {

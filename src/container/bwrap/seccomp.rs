@@ -14,6 +14,7 @@
 struct Table {
     arch: u32,
     calls: [u32; 13],
+    getgroups: u32,
 }
 
 // add_key, request_key, keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup,
@@ -23,11 +24,13 @@ struct Table {
 const TABLE: Option<Table> = Some(Table {
     arch: 0xc000_003e,
     calls: [248, 249, 250, 321, 298, 323, 425, 304, 246, 175, 313, 176, 103],
+    getgroups: 115,
 });
 #[cfg(target_arch = "aarch64")]
 const TABLE: Option<Table> = Some(Table {
     arch: 0xc000_00b7,
     calls: [217, 218, 219, 280, 241, 282, 425, 265, 104, 105, 273, 106, 116],
+    getgroups: 158,
 });
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const TABLE: Option<Table> = None;
@@ -38,11 +41,16 @@ const AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 const ALLOW: u32 = 0x7fff_0000; // SECCOMP_RET_ALLOW
 const REFUSE: u32 = 0x0005_0001; // SECCOMP_RET_ERRNO | EPERM
+const NONE: u32 = 0x0005_0000; // SECCOMP_RET_ERRNO without an error: the call returns 0
 /// From here on the numbers of x86's second ABI, x32, name the same calls again.
 const X32: u32 = 0x4000_0000;
 
 /// The program, or none on an architecture whose numbers are not written here.
-pub fn program() -> Option<Vec<u8>> {
+///
+/// With `no_groups` a process learns of no supplementary group. A file server for VMs
+/// would give them up and ends where it may not, as in every user namespace that an
+/// ordinary user makes.
+pub fn program(no_groups: bool) -> Option<Vec<u8>> {
     let table = TABLE?;
     let mut program = Vec::new();
     let mut add = |code: u16, yes: u8, no: u8, value: u32| {
@@ -50,13 +58,17 @@ pub fn program() -> Option<Vec<u8>> {
         program.extend([yes, no]);
         program.extend(value.to_ne_bytes());
     };
-    let calls = table.calls.len() as u8;
+    let calls = table.calls.len() as u8 + 2 * u8::from(no_groups);
     add(LOAD, 0, 0, 4); // the architecture
     add(EQUAL, 0, calls + 3, table.arch); // another one's numbers mean other calls
     add(LOAD, 0, 0, 0); // the call's number
     add(AT_LEAST, calls + 1, 0, X32);
     for (i, call) in table.calls.into_iter().enumerate() {
         add(EQUAL, calls - i as u8, 0, call);
+    }
+    if no_groups {
+        add(EQUAL, 0, 1, table.getgroups);
+        add(RETURN, 0, 0, NONE);
     }
     add(RETURN, 0, 0, ALLOW);
     add(RETURN, 0, 0, REFUSE);
@@ -91,12 +103,18 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_calls_are_refused() {
-        let (Some(program), Some(table)) = (program(), TABLE) else { return };
-        for call in 0..600 {
-            let expected = if table.calls.contains(&call) { REFUSE } else { ALLOW };
-            assert_eq!(run(&program, table.arch, call), expected, "call {call}");
+        for no_groups in [false, true] {
+            let (Some(program), Some(table)) = (program(no_groups), TABLE) else { return };
+            for call in 0..600 {
+                let expected = match call {
+                    _ if table.calls.contains(&call) => REFUSE,
+                    _ if no_groups && call == table.getgroups => NONE,
+                    _ => ALLOW,
+                };
+                assert_eq!(run(&program, table.arch, call), expected, "call {call}");
+            }
+            assert_eq!(run(&program, table.arch, X32 + 1), REFUSE);
+            assert_eq!(run(&program, 0x4000_0003, 1), REFUSE, "32-bit x86");
         }
-        assert_eq!(run(&program, table.arch, X32 + 1), REFUSE);
-        assert_eq!(run(&program, 0x4000_0003, 1), REFUSE, "32-bit x86");
     }
 }

@@ -7,17 +7,13 @@
 //! The names of the mounts' sources can be read in `/proc/self/mountinfo`, as in any
 //! container; what they lead to cannot.
 
-use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::container::checked::{self, Checked, MOUNT_ROOTS};
-use crate::container::{Mount, RuntimeError, Spec};
+use crate::container::checked::{Checked, MOUNT_ROOTS};
+use crate::container::start::{Words, write};
+use crate::container::{RuntimeError, Spec, failed, io_error};
 
-/// The guest's working directory, where the spec mounts it.
-pub const GROUP_DIR: &str = "/workspace/group";
 /// Pieces of the host's `/etc` that programs need and that hold no secret.
 const ETC: [&str; 11] = [
     "alternatives",
@@ -46,28 +42,12 @@ pub struct User {
     pub gid: u32,
 }
 
-/// Options of bubblewrap, in order.
-#[derive(Debug, Default)]
-pub struct Options(Vec<OsString>);
-
-impl Options {
-    fn add<const N: usize>(&mut self, words: [&dyn AsRef<OsStr>; N]) {
-        self.0.extend(words.iter().map(|w| w.as_ref().to_owned()));
-    }
-
-    /// As `bwrap --args` reads them: each ended by NUL, which no path and no
-    /// checked variable holds, so that every other byte may occur.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|w| w.as_encoded_bytes().iter().copied().chain([0])).collect()
-    }
-}
-
 /// The options for a spec. Writes the guest's `/etc` into `spec.scratch`.
 ///
 /// # Errors
 ///
 /// [`RuntimeError::Failed`] names the mount or variable that is not acceptable.
-pub fn options(spec: &Spec, user: User) -> Result<Options, RuntimeError> {
+pub fn options(spec: &Spec, mounted: &[Checked<'_>], user: User) -> Result<Words, RuntimeError> {
     let scratch =
         fs::canonicalize(&spec.scratch).map_err(|e| io_error("find", &spec.scratch, e))?;
     if scratch.starts_with("/usr") {
@@ -76,25 +56,25 @@ pub fn options(spec: &Spec, user: User) -> Result<Options, RuntimeError> {
             scratch.display()
         )));
     }
-    let mut o = Options::default();
+    let mut o = Words::default();
     // Also takes back the variable that is the label.
-    o.add([&"--clearenv"]);
+    o.mixed([&"--clearenv"]);
     for (name, value) in &spec.env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(failed(format!(
                 "{name:?} cannot be an environment variable of the container"
             )));
         }
-        o.add([&"--setenv", name, value]);
+        o.mixed([&"--setenv", name, value]);
     }
     system(&mut o);
     etc(&mut o, spec, user)?;
-    o.add([&"--proc", &"/proc", &"--dev", &"/dev"]);
+    o.mixed([&"--proc", &"/proc", &"--dev", &"/dev"]);
     for path in HIDDEN.map(|name| Path::new("/proc").join(name)).iter().filter(|p| p.exists()) {
-        o.add([&"--ro-bind", &"/dev/null", path]);
+        o.mixed([&"--ro-bind", &"/dev/null", path]);
     }
     tmpfs(&mut o, "1777", spec.limits.tmp.min(SHM), "/dev/shm");
-    o.add([&"--remount-ro", &"/dev"]);
+    o.mixed([&"--remount-ro", &"/dev"]);
     tmpfs(&mut o, "1777", spec.limits.tmp, "/tmp");
     directory(&mut o, Path::new("/home"));
     // Not 0755: where the daemon is root it is root who makes it. Nobody else is
@@ -105,25 +85,24 @@ pub fn options(spec: &Spec, user: User) -> Result<Options, RuntimeError> {
             directory(&mut o, Path::new(root));
         }
     }
-    mounts(&mut o, &spec.mounts)?;
-    o.add([&"--remount-ro", &"/"]);
+    mounts(&mut o, mounted)?;
+    o.mixed([&"--remount-ro", &"/"]);
     Ok(o)
 }
 
 /// The host's programs and libraries.
-fn system(o: &mut Options) {
-    o.add([&"--ro-bind", &"/usr", &"/usr"]);
+pub fn system(o: &mut Words) {
+    o.mixed([&"--ro-bind", &"/usr", &"/usr"]);
     for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
         let path = Path::new("/").join(name);
         match fs::read_link(&path) {
-            Ok(target) => o.add([&"--symlink", &target, &path]),
-            Err(_) if path.is_dir() => o.add([&"--ro-bind", &path, &path]),
-            Err(_) => {}
-        }
+            Ok(target) => o.mixed([&"--symlink", &target, &path]),
+            Err(_) => o.mixed([&"--ro-bind-try", &path, &path]),
+        };
     }
 }
 
-fn etc(o: &mut Options, spec: &Spec, user: User) -> Result<(), RuntimeError> {
+fn etc(o: &mut Words, spec: &Spec, user: User) -> Result<(), RuntimeError> {
     let User { uid, gid } = user;
     let files = [
         (
@@ -144,7 +123,7 @@ fn etc(o: &mut Options, spec: &Spec, user: User) -> Result<(), RuntimeError> {
     for (name, text) in files {
         let path = dir.join(name);
         write(&path, text.as_bytes(), 0o644)?;
-        o.add([&"--ro-bind", &path, &Path::new("/etc").join(name)]);
+        o.mixed([&"--ro-bind", &path, &Path::new("/etc").join(name)]);
     }
     for name in ETC {
         let path = Path::new("/etc").join(name);
@@ -154,15 +133,15 @@ fn etc(o: &mut Options, spec: &Spec, user: User) -> Result<(), RuntimeError> {
             for parent in above.into_iter().rev() {
                 directory(o, parent);
             }
-            o.add([&"--ro-bind", &path, &path]);
+            o.mixed([&"--ro-bind", &path, &path]);
         }
     }
     Ok(())
 }
 
-fn mounts(o: &mut Options, mounts: &[Mount]) -> Result<(), RuntimeError> {
-    for Checked { source, guest, writable } in checked::all(mounts)? {
-        if writable && source.starts_with("/usr") {
+fn mounts(o: &mut Words, mounts: &[Checked<'_>]) -> Result<(), RuntimeError> {
+    for Checked { source, guest, writable, .. } in mounts {
+        if *writable && source.starts_with("/usr") {
             let text = "lies in /usr, which every guest can read: move it elsewhere";
             return Err(failed(format!("cannot mount {}: it {text}", source.display())));
         }
@@ -173,43 +152,25 @@ fn mounts(o: &mut Options, mounts: &[Mount]) -> Result<(), RuntimeError> {
             directory(o, parent);
         }
         directory(o, guest);
-        o.add([&if writable { "--bind" } else { "--ro-bind" }, &source, &guest]);
+        o.add(if *writable { "--bind" } else { "--ro-bind" }).add(source).add(guest);
     }
     Ok(())
 }
 
-fn directory(o: &mut Options, path: &Path) {
-    o.add([&"--perms", &"0755", &"--dir", &path]);
+fn directory(o: &mut Words, path: &Path) {
+    o.mixed([&"--perms", &"0755", &"--dir", &path]);
 }
 
-fn tmpfs(o: &mut Options, mode: &str, bytes: u64, path: &str) {
-    o.add([&"--perms", &mode, &"--size", &bytes.to_string(), &"--tmpfs", &path]);
-}
-
-/// Writes a small file of the driver's own.
-pub(in crate::container) fn write(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-) -> Result<(), RuntimeError> {
-    fs::write(path, bytes)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
-        .map_err(|e| io_error("write", path, e))
-}
-
-pub(in crate::container) fn failed(text: String) -> RuntimeError {
-    RuntimeError::Failed(text)
-}
-
-pub(in crate::container) fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
-    RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
+fn tmpfs(o: &mut Words, mode: &str, bytes: u64, path: &str) {
+    o.mixed([&"--perms", &mode, &"--size", &bytes.to_string(), &"--tmpfs", &path]);
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::container::Limits;
+    use crate::container::checked::all;
+    use crate::container::{Limits, Mount};
     use crate::ids::{Folder, Incarnation};
 
     fn spec(scratch: &Path, mounts: Vec<Mount>) -> Spec {
@@ -228,9 +189,7 @@ mod tests {
     fn try_mount(host: &Path, guest: &str) -> Result<String, String> {
         let scratch = tempfile::tempdir().unwrap();
         let mount = Mount { host: host.to_owned(), guest: guest.into(), writable: false };
-        let options = options(&spec(scratch.path(), vec![mount]), User { uid: 5, gid: 6 })
-            .map_err(|e| e.to_string())?;
-        Ok(String::from_utf8(options.bytes()).unwrap().replace('\0', " "))
+        tried(&spec(scratch.path(), vec![mount]))
     }
 
     #[test]
@@ -287,12 +246,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let nested =
             spec(scratch.path(), vec![mount("/workspace/group/in"), mount("/workspace/group")]);
-        assert!(
-            options(&nested, User { uid: 5, gid: 6 })
-                .unwrap_err()
-                .to_string()
-                .contains("lies in the mount")
-        );
+        assert!(tried(&nested).unwrap_err().contains("lies in the mount"));
     }
 
     #[test]
@@ -300,9 +254,13 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let group =
             Mount { host: "/usr/lib".into(), guest: "/workspace/group".into(), writable: true };
-        assert!(options_error(&spec(scratch.path(), vec![group])).contains("every guest can read"));
         assert!(
-            options_error(&spec(Path::new("/usr/lib"), vec![])).contains("every guest can read")
+            tried(&spec(scratch.path(), vec![group])).unwrap_err().contains("every guest can read")
+        );
+        assert!(
+            tried(&spec(Path::new("/usr/lib"), vec![]))
+                .unwrap_err()
+                .contains("every guest can read")
         );
     }
 
@@ -317,10 +275,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut bad = spec(scratch.path(), vec![]);
         bad.env = vec![("A=B".into(), String::new())];
-        assert!(options_error(&bad).contains("A=B"));
+        assert!(tried(&bad).unwrap_err().contains("A=B"));
     }
 
-    fn options_error(spec: &Spec) -> String {
-        options(spec, User { uid: 5, gid: 6 }).unwrap_err().to_string()
+    fn tried(spec: &Spec) -> Result<String, String> {
+        let mounts = all(&spec.mounts).map_err(|e| e.to_string())?;
+        let options = options(spec, &mounts, User { uid: 5, gid: 6 }).map_err(|e| e.to_string())?;
+        Ok(String::from_utf8(options.bytes()).unwrap().replace('\0', " "))
     }
 }

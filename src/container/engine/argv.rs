@@ -13,9 +13,10 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit};
 
 use super::Dialect;
-use crate::container::checked::Checked;
+use crate::container::checked::{self, Checked};
 use crate::container::mounts::EXTRA;
-use crate::container::{PROXY_DIR, PROXY_SOCKET, RuntimeError, Spec};
+use crate::container::start::{self, Words};
+use crate::container::{PROXY_DIR, PROXY_SOCKET, RuntimeError, Spec, failed};
 
 /// The label that says whose a container is.
 pub const INSTALL: &str = "org.nanoclaw.install";
@@ -23,8 +24,6 @@ pub const INSTALL: &str = "org.nanoclaw.install";
 pub const INCARNATION: &str = "org.nanoclaw.incarnation";
 /// Bytes of `/dev/shm` at most.
 const SHM: u64 = 64 << 20;
-/// The guest's working directory.
-const GROUP_DIR: &str = "/workspace/group";
 
 /// All that a command line is made of.
 pub struct Start<'a> {
@@ -47,27 +46,19 @@ pub struct Start<'a> {
 }
 
 /// The words after the program's name.
-pub fn run(start: &Start<'_>) -> Result<Vec<OsString>, RuntimeError> {
-    let (spec, (uid, gid)) = (start.spec, start.user);
-    if spec.argv.is_empty() || spec.argv.iter().any(|a| a.contains('\0')) {
-        return Err(RuntimeError::Failed(
-            "a container needs a program, and no argument may hold a zero byte".to_owned(),
-        ));
-    }
+pub fn run(order: &Start<'_>) -> Result<Vec<OsString>, RuntimeError> {
+    let (spec, (uid, gid)) = (order.spec, order.user);
+    start::argv(&spec.argv)?;
     let mut w = Words::default();
-    if start.dialect == Dialect::Podman && hybrid_cgroups() {
-        // crun refuses to work there.
-        w.all(["--runtime", "runc"]);
-    }
-    w.all(["run", "--rm", "-i", "--name", start.name]);
+    w.all(order.dialect.options()).all(["run", "--rm", "-i", "--name", order.name]);
     w.all(["--label", &format!("{INSTALL}={}", spec.install)]);
     w.all(["--label", &format!("{INCARNATION}={}", spec.incarnation)]);
     w.all(["--user", &format!("{uid}:{gid}"), "--read-only", "--cap-drop", "ALL"]);
-    w.all(["--network", "none"]).add("--env-file").add(start.env);
+    w.all(["--network", "none"]).add("--env-file").add(order.env);
     let nofile = limit(Resource::Nofile);
     w.all(["--ulimit", &format!("nofile={nofile}:{nofile}"), "--ulimit", "core=0:0"]);
-    for mount in start.mounts {
-        if start.dialect == Dialect::Apple && mount.guest == Path::new(PROXY_DIR) {
+    for mount in order.mounts {
+        if order.dialect == Dialect::Apple && mount.guest == Path::new(PROXY_DIR) {
             // Sockets do not cross a shared directory; the tool relays one by itself.
             let socket = mount.source.join(PROXY_SOCKET);
             plain(&socket, ":")?;
@@ -76,16 +67,19 @@ pub fn run(start: &Start<'_>) -> Result<Vec<OsString>, RuntimeError> {
             w.add("-v").add(relay);
             continue;
         }
-        w.add("--mount").add(bind(start.dialect, mount)?);
+        w.add("--mount").add(bind(order.dialect, mount)?);
     }
-    if spec.mounts.iter().any(|m| m.guest == Path::new(GROUP_DIR)) {
-        w.all(["--workdir", GROUP_DIR]);
-    }
-    match start.dialect {
+    w.all(["--workdir", start::cwd(spec)]);
+    match order.dialect {
         Dialect::Apple => apple(&mut w, spec),
-        Dialect::Docker | Dialect::Podman => engine(&mut w, start),
+        Dialect::Docker | Dialect::Podman => engine(&mut w, order),
     }
-    w.add(start.image).all(&spec.argv);
+    w.add(order.image);
+    if order.dialect != Dialect::Apple {
+        // Identities do not cross into a machine of its own.
+        w.all(checked::witness(order.mounts, ""));
+    }
+    w.all(&spec.argv);
     Ok(w.0)
 }
 
@@ -116,8 +110,14 @@ fn engine(w: &mut Words, start: &Start<'_>) {
     // to 32768 first.
     let nproc = limit(Resource::Nproc).min(32_768);
     w.all(["--ulimit", &format!("nproc={nproc}:{nproc}")]);
-    for place in ["/tmp", "/home/node"] {
-        w.all(["--tmpfs", &format!("{place}:rw,exec,nosuid,nodev,mode=1777,size={}", limits.tmp)]);
+    // A directory of the image would pass its mode on to what covers it. So the home
+    // lies in an empty one, where Podman copies nothing.
+    let empty = if start.dialect == Dialect::Podman { "rw,notmpcopyup" } else { "rw" };
+    for (place, mode, bytes) in
+        [("/tmp", "1777", limits.tmp), ("/home", "755", 4096), ("/home/node", "1777", limits.tmp)]
+    {
+        let options = format!("{empty},exec,nosuid,nodev,mode={mode},size={bytes}");
+        w.all(["--tmpfs", &format!("{place}:{options}")]);
     }
     if let Some(profile) = start.seccomp {
         let mut option = OsString::from("seccomp=");
@@ -163,7 +163,7 @@ fn quoted(field: &[u8]) -> Vec<u8> {
 fn readable(path: &Path) -> Result<(), RuntimeError> {
     match path.to_str() {
         Some(text) if !text.contains(char::is_control) => Ok(()),
-        _ => Err(RuntimeError::Failed(format!(
+        _ => Err(failed(format!(
             "cannot mount {}: container engines take no control characters in a path, and UTF-8 only; rename it, or use CONTAINER_RUNTIME=bwrap",
             path.display()
         ))),
@@ -175,7 +175,7 @@ fn plain(path: &Path, separators: &str) -> Result<(), RuntimeError> {
     let text = path.to_string_lossy();
     match text.chars().find(|c| separators.contains(*c)) {
         None => Ok(()),
-        Some(c) => Err(RuntimeError::Failed(format!(
+        Some(c) => Err(failed(format!(
             "cannot mount {}: Apple's container takes no {c:?} in a path; rename the directory or move it",
             path.display()
         ))),
@@ -188,7 +188,7 @@ pub fn env_file(env: &[(String, String)]) -> Result<Vec<u8>, RuntimeError> {
     for (name, value) in env {
         let odd = name.is_empty() || name.starts_with('#') || name.contains(['=', '\0', ' ']);
         if odd || name.contains('\n') || value.contains(['\n', '\r', '\0']) {
-            return Err(RuntimeError::Failed(format!(
+            return Err(failed(format!(
                 "{name:?} cannot be an environment variable of the container: it takes one line"
             )));
         }
@@ -200,27 +200,6 @@ pub fn env_file(env: &[(String, String)]) -> Result<Vec<u8>, RuntimeError> {
 /// Our own hard limit, since no engine may exceed it without privileges.
 fn limit(resource: Resource) -> u64 {
     getrlimit(resource).maximum.unwrap_or(1_048_576).min(1_048_576)
-}
-
-/// Whether version 1 and version 2 of control groups are mixed here.
-fn hybrid_cgroups() -> bool {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    own.lines().any(|l| l.starts_with("0::")) && own.lines().count() > 1
-}
-
-#[derive(Default)]
-struct Words(Vec<OsString>);
-
-impl Words {
-    fn add(&mut self, word: impl Into<OsString>) -> &mut Self {
-        self.0.push(word.into());
-        self
-    }
-
-    fn all(&mut self, words: impl IntoIterator<Item: AsRef<std::ffi::OsStr>>) -> &mut Self {
-        self.0.extend(words.into_iter().map(|w| w.as_ref().to_owned()));
-        self
-    }
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ fn spec(mounts: Vec<Mount>) -> Spec {
 fn line(dialect: Dialect, host: &str, guest: &str) -> Result<String, String> {
     let mount = Mount { host: host.into(), guest: guest.into(), writable: false };
     let spec = spec(vec![mount.clone()]);
-    let mounts =
-        [Checked { source: mount.host.clone(), guest: &spec.mounts[0].guest, writable: false }];
+    let guest = &spec.mounts[0].guest;
+    let source = mount.host.clone();
+    let mounts = [Checked { source, guest, writable: false, identity: (8, 15) }];
     let words = run(&Start {
         dialect,
         spec: &spec,

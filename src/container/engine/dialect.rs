@@ -29,6 +29,12 @@ impl Dialect {
         }
     }
 
+    /// What stands before the command.
+    pub fn options(self) -> &'static [&'static str] {
+        // crun refuses to work where both versions of control groups are mixed.
+        if self == Dialect::Podman && hybrid_cgroups() { &["--runtime", "runc"] } else { &[] }
+    }
+
     /// What to do where its program is not there.
     pub fn install(self) -> &'static str {
         match self {
@@ -48,4 +54,9 @@ impl Dialect {
             Dialect::Podman => "the engine is stuck: see `podman ps -a` and `podman system check`",
         }
     }
+}
+
+fn hybrid_cgroups() -> bool {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    own.lines().any(|l| l.starts_with("0::")) && own.lines().count() > 1
 }

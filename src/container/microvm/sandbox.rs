@@ -9,15 +9,17 @@
 //! in about the same place as a guest of the `bwrap` runtime.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
 
 use super::Tools;
-use crate::container::bwrap::launch::{SHELL_PART, Words};
-use crate::container::bwrap::view::{self, GROUP_DIR, User};
+use crate::container::bwrap::launch::{NAMESPACES, SHELL_PART, become_user};
+use crate::container::bwrap::view::{self, User};
+use crate::container::checked::{self, Checked};
 use crate::container::process::LABEL_VARIABLE;
+use crate::container::start::{self, Words};
 use crate::container::{RuntimeError, Spec};
 use crate::machine::init::{Boot, SHARE};
 use crate::machine::keeper::{CONSOLE, FILES, PORT, RUN};
@@ -36,6 +38,10 @@ const RIGHTS: [&str; 8] = [
     "CAP_SETPCAP",
     "CAP_SYS_CHROOT",
 ];
+
+/// A layer that is nothing but a user namespace.
+const USER_LAYER: [&str; 7] =
+    ["--unshare-user", "--dev-bind", "/", "/", "--die-with-parent", "--cap-drop", "ALL"];
 
 /// How the VM's processor comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +67,11 @@ pub struct Files<'a> {
 
 /// What the first process of the VM is to know.
 pub fn boot(spec: &Spec, user: User) -> Boot {
-    let group_dir = spec.mounts.iter().any(|m| m.guest == Path::new(GROUP_DIR));
     let home = |m: &Path| m.strip_prefix("/home/node").ok().map(Path::to_owned);
     Boot {
         argv: spec.argv.clone(),
         env: spec.env.clone(),
-        cwd: PathBuf::from(if group_dir { GROUP_DIR } else { "/" }),
+        cwd: start::cwd(spec).into(),
         uid: user.uid,
         gid: user.gid,
         tmp: spec.limits.tmp,
@@ -85,18 +90,13 @@ fn open_files() -> u64 {
 /// Bubblewrap's options for the sandbox, as its `--args` reads them.
 pub fn options(
     spec: &Spec,
+    mounts: &[Checked<'_>],
     user: User,
     accelerator: Accelerator,
     files: &Files<'_>,
 ) -> Result<Vec<u8>, RuntimeError> {
-    let mut w = Words(Vec::new());
-    for name in ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        let path = Path::new("/").join(name);
-        match std::fs::read_link(&path) {
-            Ok(target) => w.all(["--symlink".as_ref(), target.as_os_str(), path.as_os_str()]),
-            Err(_) => w.all(["--ro-bind-try".as_ref(), path.as_os_str(), path.as_os_str()]),
-        };
-    }
+    let mut w = Words::default();
+    view::system(&mut w);
     w.all(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
     if accelerator == Accelerator::Kvm {
         w.all(["--dev-bind", "/dev/kvm", "/dev/kvm"]);
@@ -120,18 +120,17 @@ pub fn options(
     for name in ["/run", "/run/nanoclaw"] {
         w.all(["--perms", "0755", "--dir"]).add(format!("{ROOT}{name}"));
     }
-    w.all(below(&view::options(spec, user)?.bytes()));
+    w.all(below(view::options(spec, mounts, user)?));
     w.all(["--remount-ro", "/"]);
-    Ok(w.0.iter().flat_map(|w| w.as_encoded_bytes().iter().copied().chain([0])).collect())
+    Ok(w.bytes())
 }
 
 /// The options of a view at `/`, made into those of the same tree at [`ROOT`]. What the
 /// VM makes itself, such as `/proc` and `/tmp`, is an empty directory there.
-fn below(options: &[u8]) -> Vec<OsString> {
-    use std::os::unix::ffi::OsStringExt;
-    let mut words = options.split(|&b| b == 0).map(|w| OsString::from_vec(w.to_vec())).peekable();
+fn below(options: Words) -> Vec<OsString> {
+    let mut words = options.0.into_iter();
     let mut next = move || words.next().unwrap_or_default();
-    let mut w = Words(Vec::new());
+    let mut w = Words::default();
     let at = |path: &OsString| {
         let mut whole = OsString::from(ROOT);
         whole.push(path);
@@ -182,42 +181,29 @@ fn below(options: &[u8]) -> Vec<OsString> {
 /// The whole command, ready to be started: standard input and error are pipes.
 pub fn command(
     spec: &Spec,
+    mounts: &[Checked<'_>],
     label: &str,
     user: User,
     accelerator: Accelerator,
     tools: &Tools,
-    options: &Path,
+    [options, filter]: [&Path; 2],
 ) -> Command {
     let root = rustix::process::geteuid().is_root();
-    let mut w = Words(Vec::new());
-    w.all(["-c", SHELL_PART, "--setenv", LABEL_VARIABLE, label]).add(options).all(["-", "--"]);
-    w.add(&tools.bwrap).all(["--setenv", LABEL_VARIABLE, label]);
-    w.all([
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-    ]);
-    w.all(["--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
+    let mut w = Words::default();
+    w.all(["-c", SHELL_PART, "--setenv", LABEL_VARIABLE, label]).add(options).add(filter);
+    w.add("--").add(&tools.bwrap).all(["--setenv", LABEL_VARIABLE, label]).all(NAMESPACES);
+    w.all(["--seccomp", "8"]);
     if root {
-        // As root to reach directories that are root's alone; then never again.
-        let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
-        w.all(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--args", "9", "--"]);
-        w.add(&tools.setpriv).all(["--reuid", &uid, "--regid", &gid]);
-        match accelerator {
-            Accelerator::Kvm => w.all(["--groups", &device_group().to_string()]),
-            Accelerator::Software => w.add("--clear-groups"),
-        };
-        w.all(["--no-new-privs", "--"]).add(&tools.bwrap);
-        w.all(["--unshare-user", "--dev-bind", "/", "/", "--die-with-parent", "--cap-drop", "ALL"]);
+        let group = (accelerator == Accelerator::Kvm).then(device_group);
+        become_user(&mut w, &tools.setpriv, user, group);
+        w.add(&tools.bwrap).all(USER_LAYER);
     } else {
         w.all(["--unshare-user", "--args", "9"]);
     }
-    for right in RIGHTS {
-        w.all(["--cap-add", right]);
-    }
-    w.all(["--chdir", "/", "--", "/vm/nanoclaw", "machine"]);
+    w.all(RIGHTS.iter().flat_map(|right| ["--cap-add", right]));
+    w.all(["--chdir", "/", "--"])
+        .all(checked::witness(mounts, ROOT))
+        .all(["/vm/nanoclaw", "machine"]);
     file_server(&mut w, tools);
     w.add("--").add(&tools.setpriv);
     // QEMU needs no rights at all.
@@ -238,9 +224,16 @@ fn device_group() -> u32 {
 /// Each file that the guest has looked at stays open in it.
 fn file_server(w: &mut Words, tools: &Tools) {
     let files = format!("--rlimit-nofile={}", open_files());
+    if tools.rust_virtiofsd {
+        // It changes its root for root alone. Without that it must not reach QEMU, and
+        // cannot from a user namespace within.
+        w.add(&tools.setpriv).all(["--inh-caps=-all", "--ambient-caps=-all"]);
+        w.add(&tools.bwrap).all(USER_LAYER);
+        w.all(RIGHTS.iter().flat_map(|right| ["--cap-add", right]));
+    }
     w.add(&tools.virtiofsd).add(format!("--socket-path={FILES}")).add(files);
     if tools.rust_virtiofsd {
-        w.all(["--shared-dir=/vm/share", "--sandbox=chroot", "--announce-submounts"]);
+        w.all(["--shared-dir=/vm/share", "--sandbox=none", "--announce-submounts"]);
         w.all(["--inode-file-handles=never", "--log-level=error", "--modcaps=-mknod:-setfcap"]);
     } else {
         w.all(["-o", "source=/vm/share,sandbox=chroot,announce_submounts,log_level=err"]);
@@ -281,7 +274,7 @@ mod tests {
         let view = "--clearenv|--setenv|A|--dir|--ro-bind|/usr|/usr|--symlink|usr/bin|/bin|--perms|0755|--dir|/etc|\
                     --proc|/proc|--dev|/dev|--ro-bind|/dev/null|/proc/kcore|--perms|1777|--size|9|--tmpfs|/dev/shm|\
                     --remount-ro|/dev|--perms|1777|--size|9|--tmpfs|/tmp|--bind|/data/--bind|/workspace/group|--remount-ro|/|";
-        let words = below(view.replace('|', "\0").as_bytes());
+        let words = below(Words(view.split('|').map(OsString::from).collect()));
         let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
         assert_eq!(
             words.join(" ").replace(ROOT, "@"),
