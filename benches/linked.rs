@@ -22,7 +22,6 @@ mod server;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "chain/table.rs"]
-#[allow(dead_code)]
 mod table;
 
 use nanoclaw::db::now_ms;
