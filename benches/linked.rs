@@ -17,7 +17,6 @@ mod fill;
 #[allow(dead_code)]
 mod rig;
 #[path = "../tests/whatsapp/server/mod.rs"]
-#[allow(dead_code)]
 mod server;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -33,7 +33,7 @@ pub fn messages(home: &Home, chats: &[String], from: usize, to: usize, ended: i6
     let c = open(home);
     let mut chance = Chance(from as u64 + 1);
     for n in from..to {
-        let group = if n % 10 == 0 { 0 } else { chance.below(chats.len()) };
+        let group = if n / 2 % 10 == 0 { 0 } else { chance.below(chats.len()) };
         let (jid, at) = (&chats[group], ended - (to - n) as i64 * 1_000);
         let turn = (n % 2 == 1).then(|| {
             c.prepare_cached(
