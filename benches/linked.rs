@@ -17,12 +17,10 @@ mod fill;
 #[allow(dead_code)]
 mod rig;
 #[path = "../tests/whatsapp/server/mod.rs"]
-#[allow(dead_code)]
 mod server;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "chain/table.rs"]
-#[allow(dead_code)]
 mod table;
 
 use nanoclaw::db::now_ms;

@@ -33,7 +33,7 @@ pub fn messages(home: &Home, chats: &[String], from: usize, to: usize, ended: i6
     let c = open(home);
     let mut chance = Chance(from as u64 + 1);
     for n in from..to {
-        let group = if n % 10 == 0 { 0 } else { chance.below(chats.len()) };
+        let group = if n / 2 % 10 == 0 { 0 } else { chance.below(chats.len()) };
         let (jid, at) = (&chats[group], ended - (to - n) as i64 * 1_000);
         let turn = (n % 2 == 1).then(|| {
             c.prepare_cached(
@@ -64,13 +64,14 @@ pub fn messages(home: &Home, chats: &[String], from: usize, to: usize, ended: i6
             .unwrap();
         }
     }
-    c.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    c.execute_batch("COMMIT; PRAGMA journal_mode = WAL").unwrap();
 }
 
 fn open(home: &Home) -> Connection {
     let c = Connection::open(home.path().join("store/messages.db")).unwrap();
     c.execute_batch(
-        "PRAGMA synchronous = OFF; PRAGMA cache_size = -200000; PRAGMA foreign_keys = OFF; BEGIN",
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -400000;
+         PRAGMA foreign_keys = OFF; BEGIN",
     )
     .unwrap();
     c

@@ -9,7 +9,9 @@ use nanoclaw::router::allowlist::SenderAllowlist;
 
 fuzz_target!(|text: &str| {
     let list = SenderAllowlist::parse(text);
-    assert!(list.problem().is_none() || !list.may_trigger("t:1", "ann"));
+    if serde_json::from_str::<serde_json::Value>(text).is_err() {
+        assert!(list.problem().is_some() && !list.may_trigger("t:1", "ann"));
+    }
     assert!(!(list.may_trigger("t:1", "ann") && list.drops("t:1", "ann")));
     let (list, asked) = text.split_once('\0').unwrap_or((text, text));
     let list = Allowlist::from_read(Ok(list.to_owned()));

@@ -6,26 +6,45 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use nanoclaw::ids::{Folder, Incarnation};
-use nanoclaw::proxy::{DEFAULT_BASE, Egress, Proxy, Tenant, Upstream};
+use nanoclaw::proxy::{DEFAULT_BASE, Egress, Proxy, Serving, Tenant, Upstream};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
-fuzz_target!(|bytes: &[u8]| {
+/// One proxy for all: what one request leaves behind must not harm the next.
+struct Rig {
+    runtime: Runtime,
+    place: TempDir,
+    _serving: Serving,
+}
+
+fn rig() -> Rig {
     let place = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let upstream = Upstream { base: DEFAULT_BASE.into(), credential: None, proxy: None };
-        let tenant = Tenant {
-            incarnation: Incarnation(1),
-            group: Folder::parse("family").unwrap(),
-            token: "token".into(),
-            // Nothing leaves this machine.
-            egress: Egress::Api,
-        };
-        let _serving = Proxy::new(upstream).serve(place.path(), tenant).unwrap();
-        say(place.path(), bytes).await;
-        let answer = say(place.path(), b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    let upstream = Upstream { base: DEFAULT_BASE.into(), credential: None, proxy: None };
+    let tenant = Tenant {
+        incarnation: Incarnation(1),
+        group: Folder::parse("family").unwrap(),
+        token: "token".into(),
+        // Nothing leaves this machine.
+        egress: Egress::Api,
+    };
+    let _serving =
+        runtime.block_on(async { Proxy::new(upstream).serve(place.path(), tenant).unwrap() });
+    Rig { runtime, place, _serving }
+}
+
+thread_local!(static RIG: Rig = rig());
+
+fuzz_target!(|bytes: &[u8]| {
+    RIG.with(|rig| {
+        rig.runtime.block_on(async {
+            say(rig.place.path(), bytes).await;
+            let next = b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let answer = say(rig.place.path(), next).await;
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        });
     });
 });
 

@@ -13,7 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     let mut info = MessageInfo { id: "3EB0AA".into(), ..Default::default() };
     info.source.chat = "1-2@g.us".parse().unwrap();
     info.source.sender = "111:3@lid".parse().unwrap();
-    match inbound::read(&message, &info, Own { pn: Some(&me), lid: None, assistant: Some("Andy") }) {
+    match inbound::read(&message, &info, Own { pn: Some(&me), lid: None, assistant: Some("Andy") })
+    {
         Inbound::Message(received) => {
             assert_eq!(received.incoming.jid, "1-2@g.us");
             assert!(!received.incoming.trusted);
