@@ -63,7 +63,7 @@ async fn an_answer_quotes_its_message_when_others_wrote_meanwhile() {
     let added = ["groups", "add", "family", "--jid", &jid, "--who", "everybody"];
     let (code, _, error) = rig.run(&added).await;
     assert_eq!(code, 0, "{error}");
-    let asked = ann.send(&group.jid(), "@Andy think:1500 what is for dinner?").await;
+    let asked = ann.send(&group.jid(), "@Andy think:4000 what is for dinner?").await;
     ann.wait_screen("the mark of a message at work", |screen| {
         screen.find(&asked)?.reactions.iter().any(|(_, emoji)| emoji == "👀").then_some(())
     })

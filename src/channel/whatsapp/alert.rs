@@ -55,29 +55,15 @@ pub async fn watch(
     }
 }
 
-/// Runs the command with the text as its argument, else what the desktop has.
+/// Runs the command with the text as its last argument, else what the desktop has.
 async fn tell(command: Option<&str>, text: &str) {
-    let mut run = match command {
-        Some(command) => {
-            let mut shell = Command::new("/bin/sh");
-            shell.arg("-c").arg(format!("{command} \"$1\"")).arg("sh").arg(text);
-            shell
-        }
-        None if cfg!(target_os = "macos") => {
-            let mut script = Command::new("osascript");
-            script
-                .args(["-e", "on run argv", "-e"])
-                .arg("display notification (item 1 of argv) with title \"NanoClaw\"")
-                .args(["-e", "end run"])
-                .arg(text);
-            script
-        }
-        None => {
-            let mut notify = Command::new("notify-send");
-            notify.args(["--urgency=critical", "NanoClaw"]).arg(text);
-            notify
-        }
+    let desktop = if cfg!(target_os = "macos") {
+        r#"osascript -e 'on run argv' -e 'display notification (item 1 of argv) with title "NanoClaw"' -e 'end run'"#
+    } else {
+        "notify-send --urgency=critical NanoClaw"
     };
+    let mut run = Command::new("/bin/sh");
+    run.arg("-c").arg(format!("{} \"$1\"", command.unwrap_or(desktop))).arg("sh").arg(text);
     run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let told = async {
         let status = run.status().await?;

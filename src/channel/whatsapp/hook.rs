@@ -11,7 +11,7 @@ use whatsapp_rust::prelude::{Client, InboundMessage};
 use whatsapp_rust::wacore::types::events::{DecryptFailMode, UndecryptableMessage};
 use whatsapp_rust::{InboundDurabilityHook, anyhow};
 
-use super::inbound::{self, Inbound, Own};
+use super::inbound::{self, Own};
 use super::media;
 use super::send::{CHANNEL, WhatsApp};
 use crate::channel::Inlet;
@@ -43,8 +43,8 @@ impl Hook {
         for one in batch {
             let id = one.info.id.as_str();
             let received = match inbound::read(&one.message, &one.info, own) {
-                Inbound::Message(received) => received,
-                Inbound::Nothing(reason) => {
+                Ok(received) => received,
+                Err(reason) => {
                     tracing::debug!(id, reason, "nothing to store");
                     continue;
                 }
@@ -62,7 +62,10 @@ impl Hook {
                 incoming.content = media::with_heard(&brought.heard, &incoming.content);
                 offers.push(brought.offer);
                 let taken = inlet.receive(CHANNEL, incoming, offers).await;
-                brought.laid.remove().await;
+                if let Some(path) = brought.path {
+                    // What stays is removed by the sweep of the next start.
+                    let _ = tokio::fs::remove_file(path).await;
+                }
                 stored.push(taken);
                 continue;
             }

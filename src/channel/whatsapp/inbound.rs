@@ -30,14 +30,6 @@ pub struct Own<'a> {
     pub assistant: Option<&'a str>,
 }
 
-/// What becomes of a message.
-pub enum Inbound<'a> {
-    /// Hand it to the inlet.
-    Message(Box<Received<'a>>),
-    /// There is nothing to store, and why.
-    Nothing(&'static str),
-}
-
 /// A message that somebody wrote.
 pub struct Received<'a> {
     /// As the inlet takes it. The content is a caption, if a file came.
@@ -52,12 +44,8 @@ pub struct Media<'a> {
     pub kind: MediaKind,
     /// Its type, as the sender says.
     pub mime: String,
-    /// Its size in bytes, as the sender says.
-    pub size: Option<u64>,
     /// Its name, as the sender says; made up from its kind where there is none.
     pub name: String,
-    /// How long it plays.
-    pub seconds: Option<u32>,
     /// What the client downloads.
     pub file: &'a dyn Downloadable,
 }
@@ -79,40 +67,45 @@ pub enum MediaKind {
     Sticker,
 }
 
-/// Reads a message.
-pub fn read<'a>(message: &'a wa::Message, info: &MessageInfo, own: Own<'_>) -> Inbound<'a> {
-    let source = &info.source;
-    if let Some(reason) = no_chat(&source.chat) {
-        return Inbound::Nothing(reason);
+/// Reads a message; or why there is nothing to store.
+pub fn read<'a>(
+    message: &'a wa::Message,
+    info: &MessageInfo,
+    own: Own<'_>,
+) -> Result<Received<'a>, &'static str> {
+    if let Some(reason) = no_chat(&info.source.chat) {
+        return Err(reason);
     }
     let base = kinds::unwrap(message);
     let mut incoming = envelope(info, own);
+    let mut media = None;
     if let Some(change) = base.protocol_message.as_option() {
-        return protocol(change, incoming, own);
+        protocol(change, &mut incoming, own)?;
+    } else if let Some(reaction) = base.reaction_message.as_option() {
+        let target = reaction.key.as_option().and_then(|key| key.id.clone());
+        incoming.reacts_to = Some(target.ok_or("a reaction to nothing")?);
+        let emoji = reaction.text.clone().filter(|emoji| !emoji.is_empty());
+        incoming.content = emoji.ok_or("a reaction was taken back")?;
+    } else {
+        media = content(base, &mut incoming, own)?;
     }
-    if let Some(reaction) = base.reaction_message.as_option() {
-        let emoji = reaction.text.clone().unwrap_or_default();
-        let Some(target) = reaction.key.as_option().and_then(|key| key.id.clone()) else {
-            return Inbound::Nothing("a reaction to nothing");
-        };
-        if emoji.is_empty() {
-            return Inbound::Nothing("a reaction was taken back");
-        }
-        incoming.content = emoji;
-        incoming.reacts_to = Some(target);
-        return Inbound::Message(Box::new(Received { incoming, media: None }));
-    }
+    Ok(Received { incoming, media })
+}
+
+/// What a message says, and its file.
+fn content<'a>(
+    base: &'a wa::Message,
+    incoming: &mut Incoming,
+    own: Own<'_>,
+) -> Result<Option<Media<'a>>, &'static str> {
     let media = kinds::media(base);
-    match kinds::text(base, media.is_some()) {
-        Ok(text) => incoming.content = text,
-        Err(reason) => return Inbound::Nothing(reason),
-    }
+    incoming.content = kinds::text(base, media.is_some())?;
     if let Some(context) = kinds::context(base) {
         incoming.mentions = context.mentioned_jid.iter().filter_map(|jid| address(jid)).collect();
         incoming.reply_to = quote(context);
     }
-    mention_self(&mut incoming, own);
-    Inbound::Message(Box::new(Received { incoming, media }))
+    mention_self(incoming, own);
+    Ok(media)
 }
 
 /// What stands for a message of which the envelope alone could be read.
@@ -206,9 +199,9 @@ pub fn address(text: &str) -> Option<String> {
 /// An edit, a deletion, or what clients tell each other.
 fn protocol(
     change: &wa::message::ProtocolMessage,
-    mut incoming: Incoming,
+    incoming: &mut Incoming,
     own: Own<'_>,
-) -> Inbound<'static> {
+) -> Result<(), &'static str> {
     use wa::message::protocol_message::Type;
     let target = change.key.as_option().and_then(|key| key.id.clone());
     match (change.r#type, target) {
@@ -217,24 +210,13 @@ fn protocol(
             incoming.deleted = true;
         }
         (Some(Type::MESSAGE_EDIT), Some(target)) => {
-            let Some(edited) = change.edited_message.as_option() else {
-                return Inbound::Nothing("an edit without a text");
-            };
-            let edited = kinds::unwrap(edited);
-            match kinds::text(edited, kinds::media(edited).is_some()) {
-                Ok(text) => incoming.content = text,
-                Err(reason) => return Inbound::Nothing(reason),
-            }
-            if let Some(context) = kinds::context(edited) {
-                incoming.mentions =
-                    context.mentioned_jid.iter().filter_map(|jid| address(jid)).collect();
-            }
+            let edited = change.edited_message.as_option().ok_or("an edit without a text")?;
+            content(kinds::unwrap(edited), incoming, own)?;
             incoming.edit_of = Some(target);
-            mention_self(&mut incoming, own);
         }
-        _ => return Inbound::Nothing("what clients tell each other"),
+        _ => return Err("what clients tell each other"),
     }
-    Inbound::Message(Box::new(Received { incoming, media: None }))
+    Ok(())
 }
 
 /// The quoted message: id, sender, text. The sender is an address here; the inlet

@@ -37,20 +37,7 @@ pub struct Brought {
     /// What is said in a voice note, or why nobody knows.
     pub heard: Option<Result<String, String>>,
     /// Where it lies until the inlet has copied it.
-    pub laid: Laid,
-}
-
-/// A fetched file, which is removed after use.
-pub struct Laid(Option<PathBuf>);
-
-impl Laid {
-    /// Removes it.
-    pub async fn remove(self) {
-        if let Some(path) = self.0 {
-            // What stays is removed by the sweep of the next start.
-            let _ = tokio::fs::remove_file(path).await;
-        }
-    }
+    pub path: Option<PathBuf>,
 }
 
 /// Fetches what came with a message, and listens to it if it is a voice note.
@@ -69,7 +56,7 @@ pub async fn bring(
             tracing::warn!(id = %info.id, %error, "a file could not be fetched");
             let why = format!("{}: {error:#}", media.name);
             let heard = voice.then(|| Err("it could not be fetched".into()));
-            return Brought { offer: Err(why), heard, laid: Laid(None) };
+            return Brought { offer: Err(why), heard, path: None };
         }
     };
     let heard = match (voice, &config.transcribe) {
@@ -79,7 +66,7 @@ pub async fn bring(
     };
     let shown = path.display().to_string();
     let offer = Offer::new(shown, media.mime.clone(), media.name.clone());
-    Brought { offer: Ok(offer), heard, laid: Laid(Some(path)) }
+    Brought { offer: Ok(offer), heard, path: Some(path) }
 }
 
 /// The text of a message with what is said in its voice note.
@@ -100,7 +87,7 @@ async fn fetch(
     info: &MessageInfo,
     media: &Media<'_>,
 ) -> anyhow::Result<PathBuf> {
-    let size = media.file.file_length().or(media.size).unwrap_or(0);
+    let size = media.file.file_length().unwrap_or(0);
     let most = MOST >> 20;
     anyhow::ensure!(size <= MOST, "it is larger than the {most} MiB that are taken");
     let _turn = FETCHING.acquire().await?;

@@ -1,5 +1,6 @@
 //! The channel: what the outbox sends through, and what the connection's parts share.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -274,18 +275,19 @@ impl WhatsApp {
     async fn mark_read(&self, marks: &[Mark]) -> Result<(), SendError> {
         let client = self.client().ok_or(SendError::Offline)?;
         // One receipt for each sender of a chat.
-        let mut rest: Vec<&Mark> = marks.iter().filter(|m| !m.from_me).collect();
-        while let Some(first) = rest.first().copied() {
-            let same = |m: &&Mark| m.jid == first.jid && m.sender == first.sender;
-            let ids: Vec<&str> = rest.iter().copied().filter(same).map(|m| m.id.as_str()).collect();
-            let chat = self.reachable(&client, &first.jid).await;
+        let mut groups: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        for mark in marks.iter().filter(|mark| !mark.from_me) {
+            let sender = mark.is_group.then_some(mark.sender.as_str());
+            groups.entry((mark.jid.as_str(), sender)).or_default().push(&mark.id);
+        }
+        for ((chat, sender), ids) in groups {
+            let chat = self.reachable(&client, chat).await;
             let chat: Jid = chat.parse().map_err(|_| SendError::Never("no address".into()))?;
-            let sender = first.sender.parse::<Jid>().ok().filter(|_| first.is_group);
+            let sender = sender.and_then(|sender| sender.parse::<Jid>().ok());
             client
                 .mark_as_read(&chat, sender.as_ref(), &ids)
                 .await
                 .map_err(|_| SendError::Offline)?;
-            rest.retain(|m| !same(m));
         }
         Ok(())
     }

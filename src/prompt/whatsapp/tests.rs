@@ -223,7 +223,7 @@ fn no_word_is_lost_whatever_is_written() {
         for word in words {
             // A language behind spaces, and what follows an address, aside.
             let fenced =
-                text.lines().any(|line| super::fence(line).is_some() && line.contains(&word));
+                text.lines().any(|line| super::Fence::open(line).is_some() && line.contains(&word));
             assert!(
                 fenced || shown.contains(&word),
                 "round {round}: {word} of {text:?} in {shown:?}"

@@ -1,7 +1,6 @@
 //! The kinds of messages that there are, each as a text that an agent can read.
 
 use chrono::{DateTime, SecondsFormat};
-use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::prelude::wa;
 use whatsapp_rust::wacore::download::Downloadable;
 
@@ -82,30 +81,30 @@ pub fn context(m: &wa::Message) -> Option<&wa::ContextInfo> {
 
 /// The file of a message.
 pub fn media(m: &wa::Message) -> Option<Media<'_>> {
-    let of = |kind, mime: &Option<String>, size, name: Option<&str>, seconds, file| {
+    let of = |kind, mime: &Option<String>, name: Option<&str>, file| {
         let mime = mime.clone().unwrap_or_else(|| "application/octet-stream".into());
         let name = match name.map(str::trim).filter(|name| !name.is_empty()) {
             Some(name) => name.to_owned(),
             None => made_up(kind, &mime),
         };
-        Some(Media { kind, mime, size, name, seconds, file })
+        Some(Media { kind, mime, name, file })
     };
     fn file<F: Downloadable>(file: &F) -> &dyn Downloadable {
         file
     }
     if let Some(f) = m.image_message.as_option() {
-        of(MediaKind::Image, &f.mimetype, f.file_length, None, None, file(f))
+        of(MediaKind::Image, &f.mimetype, None, file(f))
     } else if let Some(f) = m.video_message.as_option().or(m.ptv_message.as_option()) {
-        of(MediaKind::Video, &f.mimetype, f.file_length, None, f.seconds, file(f))
+        of(MediaKind::Video, &f.mimetype, None, file(f))
     } else if let Some(f) = m.audio_message.as_option() {
         let voice = f.ptt == Some(true);
         let kind = if voice { MediaKind::Voice } else { MediaKind::Audio };
-        of(kind, &f.mimetype, f.file_length, None, f.seconds, file(f))
+        of(kind, &f.mimetype, None, file(f))
     } else if let Some(f) = m.document_message.as_option() {
         let name = f.file_name.as_deref().or(f.title.as_deref());
-        of(MediaKind::Document, &f.mimetype, f.file_length, name, None, file(f))
+        of(MediaKind::Document, &f.mimetype, name, file(f))
     } else if let Some(f) = m.sticker_message.as_option() {
-        of(MediaKind::Sticker, &f.mimetype, f.file_length, None, None, file(f))
+        of(MediaKind::Sticker, &f.mimetype, None, file(f))
     } else {
         None
     }
@@ -135,10 +134,9 @@ pub fn text(m: &wa::Message, with_media: bool) -> Result<String, &'static str> {
     if let Some(reason) = noise(m) {
         return Err(reason);
     }
-    // What the library does not know, too, leaves nothing behind when it is decoded.
-    Ok(match fields(m).join(", ") {
-        kinds if kinds.is_empty() => "[message of a kind I cannot read]".into(),
-        kinds => format!("[message of a kind I cannot read: {kinds}]"),
+    Ok(match known(m) {
+        Some(kind) => format!("[message of a kind I cannot read: {kind}]"),
+        None => "[message of a kind I cannot read]".into(),
     })
 }
 
@@ -302,55 +300,36 @@ fn noise(m: &wa::Message) -> Option<&'static str> {
         return Some(reason);
     }
     // Keys come alone, too.
-    let keys = m.sender_key_distribution_message.is_set()
-        || m.fast_ratchet_key_sender_key_distribution_message.is_set();
-    (keys && fields(m).is_empty()).then_some("keys")
+    let (one, other) =
+        (&m.sender_key_distribution_message, &m.fast_ratchet_key_sender_key_distribution_message);
+    let alone = || wa::Message {
+        sender_key_distribution_message: one.clone(),
+        fast_ratchet_key_sender_key_distribution_message: other.clone(),
+        message_context_info: m.message_context_info.clone(),
+        ..Default::default()
+    };
+    ((one.is_set() || other.is_set()) && *m == alone()).then_some("keys")
 }
 
-/// The kinds in a message: words for some, else the number of the field.
-fn fields(m: &wa::Message) -> Vec<String> {
-    let mut kinds: Vec<String> = Vec::new();
-    let bytes = m.encode_to_vec();
-    let mut rest = bytes.as_slice();
-    while let Some(key) = varint(&mut rest) {
-        let known = match key >> 3 {
-            1 | 2 | 6 | 12 | 15 | 35 => None,
-            14 | 24 | 25 | 36 | 42 | 45 | 48 => Some("business menu"),
-            16 | 22 | 23 | 41 | 44 | 124 | 125 => Some("payment"),
-            30 | 38 => Some("product or order"),
-            86 => Some("sticker pack"),
-            n => {
-                kinds.push(format!("number {n}"));
-                None
-            }
-        };
-        if let Some(known) = known
-            && !kinds.iter().any(|kind| kind == known)
-        {
-            kinds.push(known.to_owned());
-        }
-        let skipped = match key & 7 {
-            0 => varint(&mut rest).map(|_| 0),
-            1 => Some(8),
-            2 => varint(&mut rest),
-            5 => Some(4),
-            _ => None,
-        };
-        let Some(after) = skipped.and_then(|n| rest.get(usize::try_from(n).ok()?..)) else { break };
-        rest = after;
+/// The kind of a message of which nothing else can be said.
+fn known(m: &wa::Message) -> Option<&'static str> {
+    macro_rules! any {
+        ($($field:ident),*) => { $(m.$field.is_set())||* };
     }
-    kinds
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+    let kinds = [
+        (
+            any!(highly_structured_message, template_message, list_message, buttons_message)
+                || any!(interactive_message, interactive_response_message),
+            "business menu",
+        ),
+        (
+            any!(send_payment_message, request_payment_message, decline_payment_request_message)
+                || any!(cancel_payment_request_message, invoice_message, payment_invite_message)
+                || any!(payment_reminder_message, split_payment_message),
+            "payment",
+        ),
+        (any!(product_message, order_message), "product or order"),
+        (any!(sticker_pack_message), "sticker pack"),
+    ];
+    kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
 }
