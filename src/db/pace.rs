@@ -34,7 +34,7 @@ pub fn sendings(
         OR chat_jid LIKE '%@lid' OR chat_jid LIKE '%@g.us')";
     let in_chat = c.all(
         "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND chat_jid = ?2
-             ORDER BY sent_at DESC",
+         ORDER BY sent_at DESC",
         params![chat_since, jid],
     )?;
     let (count_in_all, last_in_all) =
@@ -58,7 +58,7 @@ fn is_stranger(c: &Connection, jid: &str) -> Result<bool> {
     let jid = people::canonical(c, jid)?;
     let met = c.has(
         "SELECT 1 FROM chats WHERE jid = ?1
-             AND (folder IS NOT NULL OR COALESCE(last_message_time, '') <> '')",
+         AND (folder IS NOT NULL OR COALESCE(last_message_time, '') <> '')",
         [&jid],
     )?;
     Ok(!met)
