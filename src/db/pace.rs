@@ -38,7 +38,7 @@ pub fn sendings(
         params![chat_since, jid],
     )?;
     let (count_in_all, last_in_all) =
-        c.one(&format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [all_since])?;
+        c.one(format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [all_since])?;
     let mut nth_newest = 0;
     if limit > 0 && count_in_all >= limit {
         let sql = format!("SELECT sent_at {SENT} ORDER BY sent_at DESC LIMIT 1 OFFSET ?2");
