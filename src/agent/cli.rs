@@ -32,32 +32,19 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Cli {
     child: Child,
-    pid: i32,
+    kept: processes::WaitedFor,
     tag: String,
     input: Option<mpsc::UnboundedSender<Value>>,
     frames: mpsc::Receiver<Frame>,
     tail: Option<JoinHandle<String>>,
-    _kept: processes::WaitedFor,
 }
 
 impl Cli {
     /// Starts it in a process group of its own.
     pub fn spawn(launch: &Launch, tag: &str) -> io::Result<Cli> {
-        let mut child = Command::new(&launch.program)
-            .args(&launch.args)
-            .env_clear()
-            .envs(launch.env.iter().map(|(k, v)| (k, v)))
-            .current_dir(&launch.cwd)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .ok_or_else(|| io::Error::other("no pid"))?;
+        let mut command = Command::new(&launch.program);
+        command.args(&launch.args).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let (mut child, kept) = processes::spawn(&mut command, &launch.cwd, &launch.env)?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -68,8 +55,7 @@ impl Cli {
         let (sender, frames) = mpsc::channel(4);
         tokio::spawn(read_frames(stdout, sender));
         let tail = Some(tokio::spawn(keep_tail(stderr)));
-        let kept = processes::WaitedFor::new(pid);
-        Ok(Cli { child, pid, tag: tag.to_owned(), input: Some(input), frames, tail, _kept: kept })
+        Ok(Cli { child, kept, tag: tag.to_owned(), input: Some(input), frames, tail })
     }
 
     /// Writes one line; a CLI that has gone is noticed by [`Cli::frame`].
@@ -109,7 +95,7 @@ impl Cli {
         // Nobody reads its frames any more; a full pipe must not hold it up.
         self.frames.close();
         let _ = timeout(GRACE, self.child.wait()).await;
-        let find = || processes::of_session(Some(self.pid), &self.tag);
+        let find = || processes::of_session(Some(self.kept.pid()), &self.tag);
         processes::signal(&find(), Signal::TERM);
         let gone = async {
             // The child is waited for meanwhile, so that it does not linger.
@@ -125,7 +111,7 @@ impl Cli {
     /// Kills it and everything it started at once.
     pub async fn kill(mut self) {
         let _ = self.child.start_kill();
-        processes::kill_all(|| processes::of_session(Some(self.pid), &self.tag)).await;
+        processes::kill_all(|| processes::of_session(Some(self.kept.pid()), &self.tag)).await;
         let _ = timeout(GRACE, self.child.wait()).await;
     }
 }

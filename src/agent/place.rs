@@ -19,6 +19,7 @@ pub const SOCKET: &str = "NANOCLAW_AGENT_SOCKET";
 const ARGUMENTS: &str = "-p --output-format stream-json --input-format stream-json --verbose \
     --permission-mode bypassPermissions --allow-dangerously-skip-permissions \
     --setting-sources=project,user --settings={\"skipWebFetchPreflight\":true} --strict-mcp-config";
+
 /// Tools of the CLI that compete with ours or cannot work here: reminders that
 /// would live in a container that dies, other working directories, questions and
 /// plans that nobody at a terminal answers, and services of an account.

@@ -7,11 +7,14 @@
 //! Linux, tests on a Mac may not) only direct children are known.
 
 use std::collections::HashSet;
-use std::fs;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tokio::process::{Child, Command};
 
 /// The environment variable that marks the descendants of one CLI.
 pub const TAG: &str = "NANOCLAW_SESSION";
@@ -71,6 +74,25 @@ pub async fn kill_all(find: impl Fn() -> Vec<i32>) {
     }
 }
 
+/// Starts what is to be ended with everything that it starts itself, with this
+/// environment and no other, and its output to read.
+pub fn spawn(
+    command: &mut Command,
+    cwd: &Path,
+    env: &[(String, String)],
+) -> io::Result<(Child, WaitedFor)> {
+    let child = command
+        .env_clear()
+        .envs(env.iter().map(|(k, v)| (k, v)))
+        .current_dir(cwd)
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    Ok((child, WaitedFor::new(pid.ok_or_else(|| io::Error::other("no pid"))?)))
+}
+
 /// The children that the runtime waits for and whose status it must find.
 static WAITED_FOR: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
@@ -80,6 +102,11 @@ static WAITED_FOR: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 pub struct WaitedFor(i32);
 
 impl WaitedFor {
+    /// Whose end it is.
+    pub fn pid(&self) -> i32 {
+        self.0
+    }
+
     /// To be made before the next await after the start of `pid`.
     pub fn new(pid: i32) -> WaitedFor {
         WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner).push(pid);

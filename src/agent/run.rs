@@ -23,7 +23,7 @@ use super::tools::Tools;
 use super::{processes, relay, script};
 use crate::ids::TurnId;
 use crate::ipc::guest::{Inbox, Outbox};
-use crate::ipc::record::{GuestRecord, HostRecord, Session, Turn, TurnKind};
+use crate::ipc::record::{GuestRecord, HostRecord, Session, Start, Turn, TurnKind};
 
 /// How often the mailbox is looked at without being told.
 const POLL: Duration = Duration::from_millis(100);
@@ -136,24 +136,12 @@ async fn serve(
     nudge: &Notify,
     out: &mpsc::Sender<GuestRecord>,
 ) -> Result<(), Failure> {
-    let mut guest = match next(inbox, nudge, out).await {
-        HostRecord::Start(start) => {
-            let opened: std::io::Result<_> = async {
-                let port = relay::start(place.proxy()).await?;
-                let tools = Tools::new(start.incarnation, out.clone());
-                tools.listen(&place.socket())?;
-                Ok((port, tools))
-            }
-            .await;
-            match opened {
-                Ok((port, tools)) => {
-                    let (out, places) = (out.clone(), Semaphore::new(ISOLATED));
-                    Guest::new(Rc::new(Shared { place, start, port, tools, out, places }))
-                }
-                Err(e) => return give_up(out, format!("The guest cannot start: {e}")).await,
-            }
-        }
-        _ => return give_up(out, "The first record must be start.".into()).await,
+    let HostRecord::Start(start) = next(inbox, nudge, out).await else {
+        return give_up(out, "The first record must be start.".into()).await;
+    };
+    let mut guest = match Guest::open(place, start, out.clone()).await {
+        Ok(guest) => guest,
+        Err(e) => return give_up(out, format!("The guest cannot start: {e}")).await,
     };
     let mut reap = tokio::time::interval(REAP);
     loop {
@@ -195,10 +183,19 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(shared: Rc<Shared>) -> Guest {
+    async fn open(
+        place: Place,
+        start: Start,
+        out: mpsc::Sender<GuestRecord>,
+    ) -> std::io::Result<Guest> {
+        let port = relay::start(place.proxy()).await?;
+        let tools = Tools::new(start.incarnation, out.clone());
+        tools.listen(&place.socket())?;
+        let places = Semaphore::new(ISOLATED);
+        let shared = Rc::new(Shared { place, start, port, tools, out, places });
         let (group, commands) = mpsc::unbounded_channel();
         let session = spawn_local(session::run(Rc::clone(&shared), Kind::Group, commands));
-        Guest {
+        Ok(Guest {
             shared,
             group,
             session,
@@ -206,7 +203,7 @@ impl Guest {
             order: Rc::default(),
             interrupts: HashMap::new(),
             closing: false,
-        }
+        })
     }
 
     /// A group session that does not listen any more is about to end the guest;

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::processes::{self, WaitedFor};
+use super::processes;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MAX_OUTPUT: u64 = 1024 * 1024;
@@ -61,24 +61,10 @@ pub async fn run(
     cwd: &Path,
     env: &[(String, String)],
 ) -> Result<String, Asleep> {
-    let mut child = Command::new("bash")
-        .arg("-c")
-        .arg(script)
-        .current_dir(cwd)
-        .env_clear()
-        .envs(env.iter().map(|(k, v)| (k, v)))
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .ok_or_else(|| io::Error::other("no pid"))?;
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(script).stdin(Stdio::null()).stderr(Stdio::null());
+    let (mut child, kept) = processes::spawn(&mut command, cwd, env)?;
     let tag = env.iter().find(|(name, _)| name == processes::TAG).map_or("", |(_, tag)| tag);
-    let _kept = WaitedFor::new(pid);
     let mut output = Vec::new();
     let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
     let outcome = timeout(LIMIT, async {
@@ -87,7 +73,7 @@ pub async fn run(
     })
     .await;
     let _ = child.start_kill();
-    processes::kill_all(|| processes::of_session(Some(pid), tag)).await;
+    processes::kill_all(|| processes::of_session(Some(kept.pid()), tag)).await;
     let _ = child.wait().await;
     let status = outcome.map_err(|_| Asleep::TimedOut)??.ok_or(Asleep::TooMuch)?;
     if !status.success() {

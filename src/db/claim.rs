@@ -31,8 +31,8 @@ pub struct Claim<'a> {
 pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
     let chats: Vec<String> = c.all(
         "SELECT m.chat_jid FROM messages m INDEXED BY messages_queued JOIN chats c ON c.jid = m.chat_jid
-             WHERE c.folder = ?1 AND m.state = 'queued'
-             GROUP BY m.chat_jid ORDER BY min(m.seq)",
+         WHERE c.folder = ?1 AND m.state = 'queued'
+         GROUP BY m.chat_jid ORDER BY min(m.seq)",
         [claim.folder],
     )?;
     let Some(jid) = chats.first().cloned() else { return Ok(None) };
@@ -66,17 +66,17 @@ pub fn claim(c: &Connection, claim: &Claim<'_>) -> Result<Option<Claimed>> {
          VALUES (?1, ?2, 'message', ?3, ?4, ?5, iif(?6 IS NULL, 'queued', 'running'), ?6 IS NOT NULL,
             ?6, iif(?6 IS NULL, NULL, ?7), ?8, iif(?6 IS NULL, NULL, ?9))",
         params![
-        claim.folder,
-        jid,
-        session,
-        prompt,
-        trusted,
-        claim.incarnation,
-        claim.deadline,
-        // What was said of waiting counts from when the oldest was stored.
-        taken.iter().filter(|m| m.state == "queued").map(|m| m.stored_at).min().unwrap_or(now),
-        now,
-    ],
+            claim.folder,
+            jid,
+            session,
+            prompt,
+            trusted,
+            claim.incarnation,
+            claim.deadline,
+            // What was said of waiting counts from when the oldest was stored.
+            taken.iter().filter(|m| m.state == "queued").map(|m| m.stored_at).min().unwrap_or(now),
+            now,
+        ],
     )?;
     let turn = c.last_insert_rowid();
     c.run(

@@ -65,8 +65,6 @@ pub enum MessageState {
     Context,
     /// Waits for a turn of its own making.
     Queued,
-    /// Belongs to an open turn.
-    InTurn,
     /// Its turn ended well.
     Answered,
     /// Its turn ended badly, and the chat was told.
@@ -80,7 +78,6 @@ impl MessageState {
             MessageState::Ignored => "ignored",
             MessageState::Context => "context",
             MessageState::Queued => "queued",
-            MessageState::InTurn => "in_turn",
             MessageState::Answered => "answered",
             MessageState::Failed => "failed",
         }
@@ -150,10 +147,10 @@ pub fn store(
     };
     let rows = c.change(
         "INSERT INTO messages (id, chat_jid, sender, sender_name, content, timestamp, is_from_me,
-                trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
-                state, reason, stored_at, attachments)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-             ON CONFLICT (chat_jid, id) DO NOTHING",
+            trusted, reply_to_message_id, reply_to_message_content, reply_to_sender_name,
+            state, reason, stored_at, attachments)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+         ON CONFLICT (chat_jid, id) DO NOTHING",
         params![
             m.id,
             m.jid,
@@ -264,11 +261,11 @@ pub fn by_key(c: &Connection, jid: &str, id: &str) -> Result<Option<StoredMessag
 pub fn to_quote(c: &Connection, turn: TurnId, jid: &str) -> Result<Option<String>> {
     c.first(
         "SELECT m.id FROM messages m WHERE m.turn = ?1 AND m.chat_jid = ?2
-            AND m.state IN ('in_turn', 'answered', 'failed')
-            AND EXISTS (SELECT 1 FROM messages l INDEXED BY messages_chat
-                        WHERE l.chat_jid = ?2 AND l.seq > m.seq AND l.state <> 'ignored')
-            AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.turn = ?1 AND n.chat_jid = ?2 AND n.seq > m.seq
-                            AND n.state IN ('in_turn', 'answered', 'failed'))",
+         AND m.state IN ('in_turn', 'answered', 'failed')
+         AND EXISTS (SELECT 1 FROM messages l INDEXED BY messages_chat
+                     WHERE l.chat_jid = ?2 AND l.seq > m.seq AND l.state <> 'ignored')
+         AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.turn = ?1 AND n.chat_jid = ?2 AND n.seq > m.seq
+                         AND n.state IN ('in_turn', 'answered', 'failed'))",
         params![turn, jid],
     )
 }

@@ -34,13 +34,12 @@ pub mod usage;
 
 pub use claim::{Claim, claim};
 pub use files::Attachment;
-pub use groups::{Chat, Group, NewGroup, Speakers, Wants};
-pub use incarnations::OpenIncarnation;
+pub use groups::{Chat, Group, NewGroup, Speakers};
 pub use ledger::{Ledger, LedgerError, Result, copy_database, refuse, whole};
 pub use marks::{Emoji, Mark};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::{Origin, SCHEMA_VERSION};
-pub use occurrences::{Begun, DueTask, Occurrence, Run};
+pub use occurrences::Begun;
 pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
 pub use rooms::{Closed, Member, Room};

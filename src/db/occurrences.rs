@@ -168,14 +168,14 @@ fn occur(c: &Connection, task: &tasks::Task, prompt: &str, now: i64) -> Result<T
         "INSERT INTO turns (folder, chat_jid, kind, session, prompt, trusted, state, script, created_at)
          VALUES (?1, ?2, 'task', ?3, ?4, ?5, 'queued', ?6, ?7)",
         params![
-        task.group_folder,
-        task.chat_jid,
-        context_word(session),
-        prompt,
-        task.trusted,
-        task.script,
-        now,
-    ],
+            task.group_folder,
+            task.chat_jid,
+            context_word(session),
+            prompt,
+            task.trusted,
+            task.script,
+            now,
+        ],
     )?;
     Ok(TurnId(c.last_insert_rowid()))
 }
@@ -201,7 +201,7 @@ pub fn finished(
         if ok { ("success", said, None) } else { ("error", None, Some(said.unwrap_or_default())) };
     let logged = c.change(
         "INSERT INTO task_run_logs (task_id, run_at, duration_ms, status, result, error, turn)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         params![occurrence.task, iso(began), (now - began).max(0), status, result, error, turn],
     )?;
     if logged == 0 {
@@ -215,7 +215,7 @@ pub fn finished(
     let shown: String = shown.chars().take(SHOWN).collect();
     let failures: u32 = c.one(
         "UPDATE scheduled_tasks SET last_run = ?2, last_result = ?3, failures = iif(?4, 0, failures + 1)
-             WHERE id = ?1 RETURNING failures",
+         WHERE id = ?1 RETURNING failures",
         params![occurrence.task, iso(now), shown, ok],
     )?;
     let active = |task: &tasks::Task| task.status == TaskStatus::Active;
@@ -225,7 +225,7 @@ pub fn finished(
     }
     c.run(
         "DELETE FROM task_run_logs WHERE task_id = ?1 AND id <=
-            (SELECT id FROM task_run_logs WHERE task_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+         (SELECT id FROM task_run_logs WHERE task_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
         params![occurrence.task, KEPT],
     )
 }

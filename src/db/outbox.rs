@@ -118,7 +118,7 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
     match delivery {
         Delivery::Sent => c.change(
             "UPDATE outbox SET state = iif(state = 'delivered', state, 'sent'), attempts = attempts + 1,
-                    sent_at = ?2, error = NULL WHERE id = ?1",
+             sent_at = ?2, error = NULL WHERE id = ?1",
             params![id, now_ms()],
         )?,
         Delivery::Later { at, error } => c.change(
@@ -156,10 +156,10 @@ pub fn is_known(c: &Connection, channel_id: &str) -> Result<bool> {
 pub fn traffic(c: &Connection, channel: &str) -> Result<(i64, Option<i64>, Option<i64>)> {
     c.one(
         "SELECT (SELECT count(*) FROM outbox o JOIN chats c ON c.jid = o.chat_jid
-                 WHERE o.state = 'pending' AND c.channel = ?1),
-                (SELECT max(stored_at) FROM (SELECT m.stored_at FROM messages m JOIN chats c ON c.jid = m.chat_jid
-                 WHERE c.channel = ?1 ORDER BY m.seq DESC LIMIT 1)),
-                (SELECT max(o.sent_at) FROM outbox o JOIN chats c ON c.jid = o.chat_jid WHERE c.channel = ?1)",
+          WHERE o.state = 'pending' AND c.channel = ?1),
+         (SELECT max(stored_at) FROM (SELECT m.stored_at FROM messages m JOIN chats c ON c.jid = m.chat_jid
+          WHERE c.channel = ?1 ORDER BY m.seq DESC LIMIT 1)),
+         (SELECT max(o.sent_at) FROM outbox o JOIN chats c ON c.jid = o.chat_jid WHERE c.channel = ?1)",
         [channel],
     )
 }
@@ -187,7 +187,7 @@ pub fn count(c: &Connection, turn: TurnId) -> Result<i64> {
 pub fn health(c: &Connection) -> Result<(i64, i64, Option<i64>)> {
     c.one(
         "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed'),
-            ?1 - min(created_at) FILTER (WHERE state = 'pending') FROM outbox",
+         ?1 - min(created_at) FILTER (WHERE state = 'pending') FROM outbox",
         [now_ms()],
     )
 }

@@ -34,11 +34,11 @@ pub fn sendings(
         OR chat_jid LIKE '%@lid' OR chat_jid LIKE '%@g.us')";
     let in_chat = c.all(
         "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND chat_jid = ?2
-             ORDER BY sent_at DESC",
+         ORDER BY sent_at DESC",
         params![chat_since, jid],
     )?;
     let (count_in_all, last_in_all) =
-        c.one(&format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [all_since])?;
+        c.one(format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [all_since])?;
     let mut nth_newest = 0;
     if limit > 0 && count_in_all >= limit {
         let sql = format!("SELECT sent_at {SENT} ORDER BY sent_at DESC LIMIT 1 OFFSET ?2");
@@ -58,7 +58,7 @@ fn is_stranger(c: &Connection, jid: &str) -> Result<bool> {
     let jid = people::canonical(c, jid)?;
     let met = c.has(
         "SELECT 1 FROM chats WHERE jid = ?1
-             AND (folder IS NOT NULL OR COALESCE(last_message_time, '') <> '')",
+         AND (folder IS NOT NULL OR COALESCE(last_message_time, '') <> '')",
         [&jid],
     )?;
     Ok(!met)

@@ -261,7 +261,7 @@ fn move_chat(c: &Connection, from: &str, to: &str) -> Result<()> {
     )?;
     let tables: Vec<(String, String)> = c.all(
         "SELECT t.name, f.\"from\" FROM sqlite_schema t JOIN pragma_foreign_key_list(t.name) f
-             WHERE t.type = 'table' AND f.\"table\" = 'chats'",
+         WHERE t.type = 'table' AND f.\"table\" = 'chats'",
         [],
     )?;
     let tasks = ("scheduled_tasks".to_owned(), "chat_jid".to_owned());

@@ -55,9 +55,9 @@ pub fn repeat(
 ) -> Result<Option<Asked>> {
     let found: Option<(i64, i64, u32, bool, String)> = c.first(
         "SELECT r.turn, r.nth, t.attempt, r.ok, r.result FROM requests r JOIN turns t ON t.id = r.turn
-             WHERE t.incarnation = ?1 AND t.state = 'running' AND r.attempt < t.attempt
-                AND r.tool = ?3 AND r.digest = ?4
-             ORDER BY r.turn <> ?2, r.turn, r.nth LIMIT 1",
+         WHERE t.incarnation = ?1 AND t.state = 'running' AND r.attempt < t.attempt
+            AND r.tool = ?3 AND r.digest = ?4
+         ORDER BY r.turn <> ?2, r.turn, r.nth LIMIT 1",
         params![incarnation, turn, tool, digest],
     )?;
     let Some((of, nth, attempt, ok, result)) = found else { return Ok(None) };

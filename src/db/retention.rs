@@ -18,10 +18,10 @@ const BATCH: i64 = 200;
 pub fn prune(c: &Connection, before: i64) -> Result<bool> {
     let old: Vec<(i64, bool)> = c.all(
         "SELECT id, kind = 'task' FROM turns INDEXED BY turns_whole
-             WHERE ended_at < ?1 AND ended_at IS NOT NULL AND prompt <> ''
-                AND NOT EXISTS (SELECT 1 FROM scheduled_tasks s WHERE s.turn = turns.id)
-                AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.turn = turns.id AND o.state = 'pending')
-             ORDER BY ended_at LIMIT ?2",
+         WHERE ended_at < ?1 AND ended_at IS NOT NULL AND prompt <> ''
+            AND NOT EXISTS (SELECT 1 FROM scheduled_tasks s WHERE s.turn = turns.id)
+            AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.turn = turns.id AND o.state = 'pending')
+         ORDER BY ended_at LIMIT ?2",
         params![before, BATCH],
     )?;
     for &(turn, is_run) in &old {
@@ -32,9 +32,9 @@ pub fn prune(c: &Connection, before: i64) -> Result<bool> {
     }
     let dead = c.change(
         "DELETE FROM incarnations WHERE id IN (SELECT id FROM incarnations INDEXED BY incarnations_dead
-                WHERE state = 'dead' AND ended_at < ?1
-                AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.incarnation = incarnations.id)
-                LIMIT ?2)",
+         WHERE state = 'dead' AND ended_at < ?1
+         AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.incarnation = incarnations.id)
+         LIMIT ?2)",
         params![before, BATCH],
     )?;
     super::told::forget(c, before)?;

@@ -2,60 +2,56 @@
 //! prepared, and one declaration for a struct that is read from a row.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use super::ledger::Result;
 use crate::ids::{Folder, Incarnation, TurnId};
 
 /// Statements, by what is wanted of them.
 pub(super) trait Sql {
+    /// A statement, which stays prepared.
+    fn statement(&self, sql: impl AsRef<str>) -> Result<CachedStatement<'_>>;
+
     /// Runs one.
     fn run(&self, sql: impl AsRef<str>, params: impl Params) -> Result<()> {
         self.change(sql, params).map(drop)
     }
-    /// Runs one: how many rows it changed.
-    fn change(&self, sql: impl AsRef<str>, params: impl Params) -> Result<usize>;
-    /// Every row.
-    fn all<T: FromRow, A: FromIterator<T>>(
-        &self,
-        sql: impl AsRef<str>,
-        params: impl Params,
-    ) -> Result<A>;
-    /// The first row, which there must be.
-    fn one<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<T>;
-    /// The first row, if there is one.
-    fn first<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<Option<T>>;
-    /// Whether there is a row.
-    fn has(&self, sql: impl AsRef<str>, params: impl Params) -> Result<bool>;
-}
 
-impl Sql for Connection {
+    /// Runs one: how many rows it changed.
     fn change(&self, sql: impl AsRef<str>, params: impl Params) -> Result<usize> {
-        Ok(self.prepare_cached(sql.as_ref())?.execute(params)?)
+        Ok(self.statement(sql)?.execute(params)?)
     }
 
-    fn all<T: FromRow, A: FromIterator<T>>(
-        &self,
-        sql: impl AsRef<str>,
-        params: impl Params,
-    ) -> Result<A> {
-        let mut statement = self.prepare_cached(sql.as_ref())?;
+    /// Every row.
+    fn all<T, A>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<A>
+    where
+        T: FromRow,
+        A: FromIterator<T>,
+    {
+        let mut statement = self.statement(sql)?;
         let rows = statement.query_map(params, |row| T::read(row, &mut 0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// The first row, which there must be.
     fn one<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<T> {
-        let mut statement = self.prepare_cached(sql.as_ref())?;
-        Ok(statement.query_row(params, |row| T::read(row, &mut 0))?)
+        Ok(self.statement(sql)?.query_row(params, |row| T::read(row, &mut 0))?)
     }
 
+    /// The first row, if there is one.
     fn first<T: FromRow>(&self, sql: impl AsRef<str>, params: impl Params) -> Result<Option<T>> {
-        let mut statement = self.prepare_cached(sql.as_ref())?;
-        Ok(statement.query_row(params, |row| T::read(row, &mut 0)).optional()?)
+        Ok(self.statement(sql)?.query_row(params, |row| T::read(row, &mut 0)).optional()?)
     }
 
+    /// Whether there is a row.
     fn has(&self, sql: impl AsRef<str>, params: impl Params) -> Result<bool> {
-        Ok(self.prepare_cached(sql.as_ref())?.exists(params)?)
+        Ok(self.statement(sql)?.exists(params)?)
+    }
+}
+
+impl Sql for Connection {
+    fn statement(&self, sql: impl AsRef<str>) -> Result<CachedStatement<'_>> {
+        Ok(self.prepare_cached(sql.as_ref())?)
     }
 }
 

@@ -214,7 +214,7 @@ pub fn update(c: &Connection, id: &str, change: &Change, owner: Tz, now: i64) ->
     }
     c.run(
         "UPDATE scheduled_tasks SET prompt = ?2, schedule_type = ?3, schedule_value = ?4, zone = ?5,
-            context_mode = ?6, script = ?7, status = ?8, next_run = ?9, trusted = ?10 WHERE id = ?1",
+         context_mode = ?6, script = ?7, status = ?8, next_run = ?9, trusted = ?10 WHERE id = ?1",
         params![
             id,
             task.prompt,

@@ -129,7 +129,7 @@ pub fn give(
 ) -> Result<Claimed> {
     let (prompt, jid) = c.one(
         "UPDATE turns SET state = 'running', attempt = attempt + 1, incarnation = ?2, deadline = ?3,
-                started_at = ?4 WHERE id = ?1 RETURNING prompt, chat_jid",
+         started_at = ?4 WHERE id = ?1 RETURNING prompt, chat_jid",
         params![turn, incarnation, deadline, now_ms()],
     )?;
     Ok(Claimed { open: open(c, turn)?, prompt, jid, more: false })
@@ -171,7 +171,7 @@ fn end(
 ) -> Result<bool> {
     let ended = c.change(
         "UPDATE turns SET state = ?2, error = COALESCE(?3, error), ended_at = ?4
-             WHERE id = ?1 AND state IN ('queued', 'running')",
+         WHERE id = ?1 AND state IN ('queued', 'running')",
         params![turn, state, error, now_ms()],
     )? == 1;
     if ended {

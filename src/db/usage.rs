@@ -54,8 +54,8 @@ pub fn enter(c: &Connection, turn: TurnId, spent: &Spent) -> Result<()> {
     let Tokens { input, output, cache_read, cache_write } = spent.tokens;
     c.run(
         "UPDATE turns SET model = ?2, input_tokens = input_tokens + ?3, output_tokens = output_tokens + ?4,
-            cache_read_tokens = cache_read_tokens + ?5, cache_write_tokens = cache_write_tokens + ?6,
-            spent = spent + ?7 WHERE id = ?1",
+         cache_read_tokens = cache_read_tokens + ?5, cache_write_tokens = cache_write_tokens + ?6,
+         spent = spent + ?7 WHERE id = ?1",
         params![turn, spent.model, input, output, cache_read, cache_write, spent.cost],
     )?;
     c.run(
@@ -76,7 +76,7 @@ pub fn enter(c: &Connection, turn: TurnId, spent: &Spent) -> Result<()> {
 pub fn today(c: &Connection, folder: &Folder, day: &str) -> Result<Today> {
     let (all, own) = c.one(
         "SELECT COALESCE(sum(cost), 0), COALESCE(sum(cost) FILTER (WHERE folder = ?2), 0)
-             FROM usage WHERE day = ?1",
+         FROM usage WHERE day = ?1",
         params![day, folder],
     )?;
     Ok(Today { all, own, own_limit: limit(c, folder)? })

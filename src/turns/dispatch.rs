@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use rusqlite::Connection;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
@@ -136,10 +137,7 @@ impl Dispatcher {
     /// An incarnation that is not known to be dead is buried by its group's actor,
     /// before anything else happens in that group.
     async fn recover(&mut self) {
-        let left = match self.host.ledger.write(db::incarnations::not_dead).await {
-            Ok(left) => left,
-            Err(error) => return tracing::error!(%error, "cannot read the ledger"),
-        };
+        let Some(left) = self.read(db::incarnations::not_dead).await else { return };
         // A group has at most one: the next is opened only when the last is dead.
         for open in left {
             if let Ok(folder) = Folder::parse(&open.folder) {
@@ -150,21 +148,23 @@ impl Dispatcher {
     }
 
     async fn look(&mut self) {
-        let found = self
-            .host
-            .ledger
-            .write(|c| Ok((db::messages::waiting_folders(c)?, db::turns::open_folders(c)?)))
-            .await;
-        let (waiting, open) = match found {
-            Ok(found) => found,
-            Err(error) => return tracing::error!(%error, "cannot read the ledger"),
-        };
+        let found =
+            self.read(|c| Ok((db::messages::waiting_folders(c)?, db::turns::open_folders(c)?)));
+        let Some((waiting, open)) = found.await else { return };
         for folder in waiting.iter().filter_map(|f| Folder::parse(f).ok()) {
             self.tell(&folder, Message::Event(Event::Work)).await;
         }
         for folder in open.iter().filter_map(|f| Folder::parse(f).ok()) {
             self.tell(&folder, Message::Turns).await;
         }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Connection) -> db::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        let found = self.host.ledger.write(step).await;
+        found.inspect_err(|error| tracing::error!(%error, "cannot read the ledger")).ok()
     }
 
     async fn tell(&mut self, folder: &Folder, message: Message) {
@@ -183,10 +183,8 @@ impl Dispatcher {
 
     async fn spawn(&mut self, folder: &Folder, incarnation: Option<Incarnation>) {
         let name = folder.to_string();
-        let open = match self.host.ledger.write(move |c| db::turns::open_of(c, &name)).await {
-            Ok(open) => open,
-            Err(error) => return tracing::error!(%error, "cannot read the ledger"),
-        };
+        let open = self.read(move |c| db::turns::open_of(c, &name)).await;
+        let Some(open) = open else { return };
         let (own, inbox) = mpsc::unbounded_channel();
         let state = State::from_rows(&open, incarnation);
         let actor = Actor::run(self.host.clone(), folder.clone(), state, own.clone(), inbox);

@@ -115,18 +115,11 @@ fn nothing() -> String {
 }
 
 fn look(output: &str) -> String {
-    let mut listing = Vec::new();
-    let mut absent = Vec::new();
-    let mut visible = Vec::new();
-    for line in output.lines() {
-        if let Some(place) = line.strip_prefix("not there: ") {
-            absent.push(place);
-        } else if let Some(place) = line.strip_prefix("visible: ") {
-            visible.push(place);
-        } else {
-            listing.push(line);
-        }
-    }
+    let with = |mark| output.lines().filter_map(move |line| line.strip_prefix(mark));
+    let absent: Vec<&str> = with("not there: ").collect();
+    let visible: Vec<&str> = with("visible: ").collect();
+    let marked = |line: &&str| line.starts_with("not there: ") || line.starts_with("visible: ");
+    let listing: Vec<&str> = output.lines().filter(|line| !marked(line)).collect();
     let mut text = format!("This is all I can see of NanoClaw:\n{}", listing.join("\n"));
     if !absent.is_empty() {
         text.push_str(&format!(

@@ -54,17 +54,26 @@ fn content(exchange: &Exchange) -> Content {
     let asks: Vec<Ask> = exchange.asks.iter().map(|text| Ask::understand(text)).collect();
     let question = asks.iter().rfind(|ask| !matches!(ask, Ask::Remember(_)));
     let facts = asks.iter().filter(|ask| matches!(ask, Ask::Remember(_)));
-    // The question comes last, and its command only when all is written down.
+    let no_result = Outcome { failed: true, output: "the command gave no result".to_owned() };
+    // A call serves one ask, so that the same fact told twice is written twice.
     let mut calls: Vec<&Called> = exchange.calls.iter().collect();
     let mut said = Vec::new();
     let mut missing = Vec::new();
-    for ask in facts {
-        perform(ask, &mut calls, &mut said, &mut missing);
-    }
-    if missing.is_empty()
-        && let Some(ask) = question
-    {
-        perform(ask, &mut calls, &mut said, &mut missing);
+    for ask in facts.chain(question) {
+        // The question comes last, and its command only when all is written down.
+        if !missing.is_empty() && !matches!(ask, Ask::Remember(_)) {
+            break;
+        }
+        let Some(call) = ask.call() else {
+            said.push(ABOUT.to_owned());
+            continue;
+        };
+        match calls.iter().position(|c| c.command == call.command) {
+            Some(at) => {
+                said.push(ask.tell(calls.remove(at).outcome.as_ref().unwrap_or(&no_result)))
+            }
+            None => missing.push(call),
+        }
     }
     if !missing.is_empty() {
         return Content::Calls(missing);
@@ -73,31 +82,6 @@ fn content(exchange: &Exchange) -> Content {
         said.push(ABOUT.to_owned());
     }
     Content::Text(format!("{LABEL}{}", said.join("\n")))
-}
-
-/// Says what came of an ask, or adds the command that it needs first. A call
-/// serves one ask, so that the same fact told twice is written twice.
-fn perform(
-    ask: &Ask,
-    calls: &mut Vec<&Called>,
-    said: &mut Vec<String>,
-    missing: &mut Vec<ShellCall>,
-) {
-    let Some(call) = ask.call() else {
-        said.push(ABOUT.to_owned());
-        return;
-    };
-    match calls.iter().position(|c| c.command == call.command) {
-        Some(at) => {
-            let outcome = calls.remove(at).outcome.clone();
-            let outcome = outcome.unwrap_or(Outcome {
-                failed: true,
-                output: "the command gave no result".to_owned(),
-            });
-            said.push(ask.tell(&outcome));
-        }
-        None => missing.push(call),
-    }
 }
 
 #[cfg(test)]
