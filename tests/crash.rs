@@ -25,7 +25,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use network::Network;
-use plan::{CHATS, Kind, Message, Plan};
+use plan::{CHATS, Kind, Message, ON_SOCKET, Plan};
 use support::{Daemon, Home, pause};
 use verdict::Verdict;
 
@@ -116,7 +116,7 @@ impl Visit<'_> {
         for chat in CHATS.iter().filter(|c| c.folder != "main") {
             home.add_group(chat.folder, chat.jid);
         }
-        let plan = Plan { seed: 0, messages: Vec::new(), rounds: Vec::new() };
+        let plan = Plan { seed: 0, chats: ON_SOCKET, messages: Vec::new(), rounds: Vec::new() };
         Visit { point, home, network: Network::new("t:"), plan, verdict: Verdict::default() }
     }
 
@@ -226,7 +226,7 @@ impl Visit<'_> {
             true => words.replace("TOKEN", &token),
             false => format!("{token} {words}"),
         };
-        self.network.write(CHATS[chat].jid, &id, &content);
+        self.network.write(CHATS[chat].jid, &id, &content, None);
         self.plan.messages.push(Message { chat, id, token, content, kind });
     }
 

@@ -1,0 +1,128 @@
+//! A network behind WhatsApp: our own server, the owner's phone and Ann's, and a group
+//! of both. It keeps what the daemon has not acknowledged, as WhatsApp does.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use whatsapp_rust::wacore_binary::Jid;
+
+use super::network::Shown;
+use super::plan::{CHATS, Message, ON_SOCKET};
+use super::rig::Rig;
+use super::server::{self, Draft, Group, Phone, What, When};
+use super::support::Home;
+
+/// The phones, and a thread on which they live.
+pub struct Phones {
+    world: Handle,
+    pub rig: Rig,
+    ann: Phone,
+    group: Group,
+}
+
+impl Phones {
+    /// An installation that is linked, and whose groups are those of WhatsApp's chats.
+    pub fn new(set: impl FnOnce(&mut Home)) -> Phones {
+        let world = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handle = world.handle().clone();
+        std::thread::spawn(move || world.block_on(std::future::pending::<()>()));
+        handle.clone().block_on(async {
+            let mut rig = Rig::with(set).await;
+            let ann = rig.server.person("491702222222", "Ann");
+            let group = rig.server.group("Friends", &ann, &[&rig.owner], true);
+            let jids = [rig.owner.jid(), ann.jid(), group.jid()].map(|jid| jid.to_string());
+            assert_eq!(jids, [7, 8, 9].map(|chat: usize| CHATS[chat].jid.to_owned()));
+            rig.link().await;
+            rig.serve("ann", CHATS[8].jid).await;
+            let friends = ["groups", "add", "friends", "--jid", CHATS[9].jid, "--who", "everybody"];
+            let (code, _, error) = rig.run(&friends).await;
+            assert_eq!(code, 0, "{error}");
+            Phones { world: handle, rig, ann, group }
+        })
+    }
+
+    pub fn home(&self) -> Arc<Home> {
+        self.rig.home.clone()
+    }
+
+    /// Waits for something of the phones'.
+    pub fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.world.block_on(what)
+    }
+
+    /// Somebody writes. In the group it is the owner every other time.
+    pub fn write(&self, message: &Message, content: &str) {
+        let (phone, to) = self.by(message);
+        let draft = match message.file() {
+            Some(bytes) => Draft::image(&bytes, content),
+            None => Draft::text(content),
+        };
+        self.wait(phone.send(&to, draft.with_id(&message.id)));
+    }
+
+    fn by(&self, message: &Message) -> (&Phone, Jid) {
+        let owner = &self.rig.owner;
+        match message.chat - ON_SOCKET {
+            0 => (owner, owner.jid()),
+            1 => (&self.ann, owner.jid()),
+            _ if message.token.len().is_multiple_of(2) => (owner, self.group.jid()),
+            _ => (&self.ann, self.group.jid()),
+        }
+    }
+
+    /// Whether the daemon has acknowledged all that it was sent.
+    pub fn all_acknowledged(&self) -> bool {
+        self.rig.owner.devices().iter().all(|device| device.waiting == 0)
+    }
+
+    /// Cuts the connection.
+    pub fn cut(&self) {
+        self.rig.owner.devices().iter().for_each(|device| self.rig.owner.cut(device.device));
+    }
+
+    /// Something that goes wrong once, by chance.
+    pub fn fault(&self, drawn: usize) {
+        let (when, what) = match drawn % 5 {
+            0 => (When::Message, What::Fail(503)),
+            1 => (When::Ack, What::Drop),
+            2 => (When::Acked, What::Drop),
+            3 => (When::Deliver, What::Twice),
+            _ => (When::Deliver, What::DropMidFrame),
+        };
+        self.rig.owner.fault(when, what);
+    }
+
+    /// What the assistant said, as people see it: the self chat on the owner's phone,
+    /// the others on Ann's.
+    pub fn shown(&self) -> Vec<Shown> {
+        let owner = self.rig.owner.jid();
+        let by_daemon = |s: &server::Shown| !s.here && s.sender.device != 0;
+        let own = self.rig.owner.shown().into_iter().filter(|s| by_daemon(s) && s.chat == owner);
+        let anns = self.ann.shown().into_iter().filter(by_daemon);
+        let own = own.map(|s| self.seen(&self.rig.owner, CHATS[7].jid, s));
+        let anns = anns.map(|s| {
+            let chat = if s.chat == self.group.jid() { 9 } else { 8 };
+            self.seen(&self.ann, CHATS[chat].jid, s)
+        });
+        own.chain(anns).collect()
+    }
+
+    fn seen(&self, phone: &Phone, jid: &str, shown: server::Shown) -> Shown {
+        let text = shown.text.strip_prefix("Andy: ").unwrap_or(&shown.text).to_owned();
+        let file = shown.file.as_ref().map(|file| phone.open(file).unwrap_or_default());
+        Shown { jid: jid.into(), id: shown.id, text, file }
+    }
+
+    /// How often an id came again.
+    pub fn repeats(&self) -> usize {
+        let all = self.ann.shown().into_iter().chain(self.rig.owner.shown());
+        all.filter(|s| s.sender.device != 0).map(|s| s.arrivals - 1).sum()
+    }
+
+    /// What a phone could not read, or saw as two things under one id.
+    pub fn altered(&self) -> Vec<String> {
+        let screens = [self.rig.owner.screen(), self.ann.screen()];
+        let bad = screens.iter().flat_map(|s| s.unreadable.iter().chain(&s.altered).cloned());
+        bad.collect()
+    }
+}
