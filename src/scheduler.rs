@@ -69,7 +69,10 @@ impl Scheduler {
                         let _ = self.wake.send(Wake::Turns(folder));
                     }
                 }
-                Begun::Paused(_) => self.outbox.wake(),
+                Begun::Paused(_) => {
+                    crash::point("after pausing", &"task");
+                    self.outbox.wake();
+                }
                 Begun::NotDue => {}
             }
         }
@@ -81,6 +84,7 @@ impl Scheduler {
 fn begin(c: &Connection, id: &str, planned: i64, zone: Tz) -> db::Result<Begun> {
     let begun = db::occurrences::begin(c, id, planned, zone, now_ms())?;
     if let Begun::Paused(reason) = &begun {
+        crash::point("before pausing", &"task");
         let text = format!("I paused the task {id}: {reason}.");
         rows::tell_main(c, &format!("task:{id}:paused"), &text)?;
     }

@@ -308,18 +308,15 @@ impl History {
         loop {
             let acked = self.networks.iter().all(|n| n.memory().written.iter().all(|w| w.3))
                 && self.phones.iter().all(Phones::all_acknowledged);
-            let open: i64 = self.home.ledger(
-                "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn'))
-                      + (SELECT count(*) FROM turns WHERE state IN ('queued', 'running'))
-                      + (SELECT count(*) FROM scheduled_tasks WHERE status = 'active')
-                      + (SELECT count(*) FROM outbox WHERE state = 'pending')",
-            );
+            let open = verdict::open(&self.home);
             if acked && open == 0 && verdict::unseen(&self.home, &self.shown()).is_empty() {
                 return;
             }
             if began.elapsed() > Duration::from_secs(120) {
                 let (_, status, _) = self.home.run(&["status", "--json"]);
-                self.verdict.broken.push(format!("not settled after 120 s: {acked} {status}"));
+                self.verdict.broken.push(format!(
+                    "not settled after 120 s: acknowledged {acked}, open {open}, {status}"
+                ));
                 return;
             }
             pause(Duration::from_millis(100));
@@ -343,6 +340,12 @@ impl History {
     }
 
     fn fail(&self) {
+        for (message, phones) in self.plan.messages.iter().zip(std::iter::repeat(&self.phones)) {
+            let about = |found: &String| found.contains(&message.id);
+            if let Some(phones) = phones.as_ref().filter(|_| self.verdict.lost.iter().any(about)) {
+                eprintln!("{} {:#?}", message.token, phones.log_of(&message.id));
+            }
+        }
         if let Some(path) = std::env::var_os("NANOCLAW_KILL_KEEP") {
             let _ =
                 std::process::Command::new("cp").arg("-a").arg(self.home.path()).arg(path).status();

@@ -21,7 +21,7 @@ pub struct Phones {
 }
 
 impl Phones {
-    /// An installation that is linked, and whose groups are those of WhatsApp's chats.
+    /// An installation that is linked, and has the groups of WhatsApp's chats.
     pub fn new(set: impl FnOnce(&mut Home)) -> Phones {
         let world = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let handle = world.handle().clone();
@@ -43,6 +43,55 @@ impl Phones {
 
     pub fn home(&self) -> Arc<Home> {
         self.rig.home.clone()
+    }
+
+    /// Links once more.
+    pub fn link(&mut self) {
+        let rig = &mut self.rig;
+        self.world.block_on(rig.link());
+    }
+
+    /// The owner has removed the device, and the daemon knows.
+    pub fn unlink(&mut self) {
+        let (code, _, error) = self.wait(self.rig.run(&["auth", "whatsapp", "--unlink"]));
+        assert_eq!(code, 0, "{error}");
+    }
+
+    /// Links while the daemon runs, as far as it lives.
+    pub fn try_to_link(&self, by_digits: bool) {
+        let arguments = match by_digits {
+            true => vec!["auth", "whatsapp", "--phone", "+491701111111"],
+            false => vec!["auth", "whatsapp"],
+        };
+        self.wait(async {
+            let mut auth = self.rig.spawn(&arguments);
+            if by_digits {
+                let _ = auth.end().await;
+            } else if let Some(code) = auth.next_line("code to scan: ").await {
+                let _ = self.rig.owner.scan(&code).await;
+                let _ = auth.end().await;
+            }
+        });
+    }
+
+    /// Begins to link and is interrupted by the owner.
+    pub fn cancel_linking(&self) {
+        self.wait(async {
+            let mut auth = self.rig.spawn(&["auth", "whatsapp"]);
+            let _ = auth.next_line("code to scan: ").await;
+            let pid = rustix::process::Pid::from_raw(auth.child.id().unwrap() as i32).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+            let _ = auth.end().await;
+        });
+    }
+
+    /// Runs a command that may fail.
+    pub fn run(&self, arguments: &[&str]) {
+        self.wait(self.rig.run(arguments));
+    }
+
+    pub fn rename_group(&self) {
+        self.group.rename(&self.ann, "Old friends");
     }
 
     /// Waits for something of the phones'.
@@ -72,7 +121,8 @@ impl Phones {
 
     /// Whether the daemon has acknowledged all that it was sent.
     pub fn all_acknowledged(&self) -> bool {
-        self.rig.owner.devices().iter().all(|device| device.waiting == 0)
+        let devices = self.rig.owner.devices();
+        devices.iter().all(|d| d.device != self.rig.device || d.waiting == 0)
     }
 
     /// Cuts the connection.
@@ -117,6 +167,12 @@ impl Phones {
     pub fn repeats(&self) -> usize {
         let all = self.ann.shown().into_iter().chain(self.rig.owner.shown());
         all.filter(|s| s.sender.device != 0).map(|s| s.arrivals - 1).sum()
+    }
+
+    /// What WhatsApp and the daemon said to each other of a message.
+    pub fn log_of(&self, id: &str) -> Vec<String> {
+        let log = self.rig.server.log().into_iter().map(|entry| format!("{entry}"));
+        log.filter(|line| line.contains(id)).map(|line| line.chars().take(400).collect()).collect()
     }
 
     /// What a phone could not read, or saw as two things under one id.

@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::channel::SendError;
+use crate::crash;
+use crate::db::{self, Ledger};
 
 /// The sends that wait, by message id.
 #[derive(Default)]
@@ -74,6 +76,16 @@ pub fn restricted() -> SendError {
     SendError::Later(
         "WhatsApp restricts what this account may send (463); it is tried again, less often".into(),
     )
+}
+
+/// Notes that people's phones have these messages.
+pub async fn delivered(ledger: &Ledger, ids: &[String]) {
+    let ids = ids.to_vec();
+    let noted = ledger.write(move |c| db::outbox::delivered(c, &ids)).await;
+    crash::point("whatsapp after noting", &"delivery");
+    if let Err(error) = noted {
+        tracing::warn!(%error, "a delivery was not noted");
+    }
 }
 
 #[cfg(test)]

@@ -14,15 +14,17 @@ use tokio::time::{Instant, sleep};
 use whatsapp_rust::prelude::{Client, Event};
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
+use super::ack;
 use super::client::{self, Running};
 use super::contacts;
-use super::hook::Hook;
+use super::hook::{self, Hook};
 use super::link::{self, Happened, Link, State, Wish, removed};
 use super::rooms;
 use super::send::WhatsApp;
 use super::store;
 use crate::channel::Inlet;
-use crate::db::{self, now_ms};
+use crate::crash;
+use crate::db::now_ms;
 use crate::outbox::Outbox;
 
 /// How often is looked whether the machine slept or the connection hangs.
@@ -145,6 +147,10 @@ impl Life {
     ) -> Ended {
         let config = self.whatsapp.config();
         let before = self.note(Happened::Begun).await;
+        if !before.is_linked() {
+            // Of a link that is no more, or was not made whole.
+            self.wipe();
+        }
         let phone = phone.filter(|_| !before.is_linked());
         let opened = async {
             let store = store::open(&config.whatsapp_store()).await?;
@@ -195,7 +201,11 @@ impl Life {
                 () = self.poke.notified() => match self.wish().await {
                     None => {}
                     Some(Wish::Unlink) => {
-                        running.handle.client().logout().await;
+                        // The phone lists the device until it is told.
+                        let client = running.handle.client();
+                        let _ = client.wait_for_connected(GOODBYE).await;
+                        client.logout().await;
+                        crash::point("whatsapp before wiping", &"keys");
                         return Ended::Forget(removed());
                     }
                     Some(Wish::Cancel) if !self.state.borrow().is_linked() => {
@@ -237,6 +247,7 @@ impl Life {
     /// What an event leads to; what it means for how things stand.
     async fn take(&self, running: &Running, event: &Arc<Event>) -> Option<Happened> {
         let client = running.handle.client();
+        crash::point("whatsapp hearing", event);
         contacts::take(&self.whatsapp, event).await;
         let happened = match &**event {
             Event::ServerAck(ack) => {
@@ -248,7 +259,7 @@ impl Life {
             Event::Receipt(receipt) => {
                 use ReceiptType::{Delivered, Inactive, Played, Read};
                 if matches!(receipt.r#type, Delivered | Read | Played | Inactive) {
-                    self.delivered(&receipt.message_ids).await;
+                    ack::delivered(self.whatsapp.ledger(), &receipt.message_ids).await;
                 }
                 return None;
             }
@@ -264,7 +275,7 @@ impl Life {
                 return None;
             }
             Event::UndecryptableMessage(message) => {
-                tracing::warn!(id = %message.info.id, "a message cannot be read yet; its sender's phone is asked for it again");
+                tokio::spawn(hook::ask_again(client, message.info.clone()));
                 return None;
             }
             Event::GroupUpdate(update) => {
@@ -304,42 +315,31 @@ impl Life {
 
     /// Links the chat with oneself to main, once for each account.
     async fn link_self(&self) {
-        let link = self.state.borrow().clone();
-        let (Some(pn), own_number) = (link.pn, self.whatsapp.config().own_number) else { return };
-        let linked = self
-            .whatsapp
-            .ledger()
-            .write(move |c| {
-                if let Some(lid) = &link.lid {
-                    db::people::learn(c, lid, &pn)?;
-                }
-                link::adopt(c, &pn, own_number)
-            })
-            .await;
+        let (link, own) = (self.state.borrow().clone(), self.whatsapp.config().own_number);
+        let linked = self.whatsapp.ledger().write(move |c| link::adopt(c, &link, own)).await;
         if let Err(error) = linked {
             tracing::error!(%error, "your chat with yourself was not linked to main");
         }
     }
 
-    async fn delivered(&self, ids: &[String]) {
-        let ids = ids.to_vec();
-        let noted = self.whatsapp.ledger().write(move |c| db::outbox::delivered(c, &ids)).await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, "a delivery was not noted");
-        }
-    }
-
     /// Removes the keys of a link that is no more.
     async fn forget(&self, happened: Happened) {
-        let path = self.whatsapp.config().whatsapp_store();
-        if let Err(error) = store::wipe(&path) {
-            tracing::error!(%error, "the keys of the link are still there");
-        }
+        self.wipe();
+        crash::point("whatsapp after wiping", &"keys");
         self.note(happened).await;
     }
 
+    fn wipe(&self) {
+        if let Err(error) = store::wipe(&self.whatsapp.config().whatsapp_store()) {
+            tracing::error!(%error, "the keys of the link are still there");
+        }
+    }
+
     async fn note(&self, happened: Happened) -> Link {
+        crash::point("whatsapp before", &happened);
+        let name = crash::name(&happened);
         let noted = self.whatsapp.ledger().write(move |c| link::note(c, &happened)).await;
+        crash::point("whatsapp after", &name);
         match noted {
             Ok((before, after)) => {
                 if before.state != after.state {
@@ -366,7 +366,8 @@ impl Life {
     }
 
     async fn wish(&self) -> Option<Wish> {
-        self.whatsapp.ledger().write(link::take_wish).await.unwrap_or_default()
+        let wish = self.whatsapp.ledger().write(link::take_wish).await.unwrap_or_default();
+        wish.inspect(|wish| crash::point("whatsapp obeying", wish))
     }
 
     async fn next_wish(&self) -> Wish {

@@ -13,6 +13,7 @@ use super::presence::Typing;
 use crate::channel::{Channel, Mark, Pace, SendError, pacing};
 use crate::config::Config;
 use crate::container::Boxed;
+use crate::crash;
 use crate::db::{self, Ledger, MessageState, OutboxRow, now_ms};
 
 /// The channel's name, as in `chats.channel`.
@@ -167,6 +168,7 @@ impl WhatsApp {
             .send_message_with_options(to, message.clone(), options)
             .await
             .map_err(|e| refused(client, &e))?;
+        crash::point("whatsapp after sending", &"message");
         match tokio::time::timeout(ACKNOWLEDGED, heard).await {
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some(code))) => Ok(Some(ack::judge(&code))),
@@ -240,7 +242,9 @@ impl WhatsApp {
         let until = now_ms() + RESTRICTED;
         self.restrict(until);
         tracing::warn!("WhatsApp restricts what this account may send (463)");
+        crash::point("whatsapp before", &"Restricted");
         let noted = self.ledger().write(move |c| link::note(c, &Happened::Restricted(until))).await;
+        crash::point("whatsapp after", &"Restricted");
         if let Err(error) = noted {
             tracing::warn!(%error, "the restriction was not noted");
         }
