@@ -11,6 +11,7 @@
 mod history;
 #[path = "kill/network.rs"]
 mod network;
+#[allow(dead_code)]
 #[path = "kill/phones.rs"]
 mod phones;
 #[path = "kill/plan.rs"]
@@ -104,17 +105,4 @@ fn seed(default: u64) -> u64 {
 
 fn rounds() -> usize {
     option("NANOCLAW_KILL_ROUNDS").map_or(20, |n| n as usize)
-}
-
-#[test]
-fn temporary_term() {
-    let ends = [End::FrozenKill, End::Term, End::Term, End::Cut, End::Kill];
-    let mut plan = Plan::new(seed(9), rounds(), CHATS.len(), &ends, None);
-    for (n, m) in plan.messages.iter_mut().enumerate() {
-        m.chat = 7;
-        m.id = format!("3EB0{n:018X}");
-        m.kind = if n % 3 == 0 { plan::Kind::Ask } else { plan::Kind::Bring };
-        m.content = m.token.clone();
-    }
-    History::new(plan).live();
 }

@@ -125,6 +125,7 @@ impl Rig {
     }
 
     /// Waits until it is one of these; which.
+    #[allow(dead_code)]
     pub async fn wait_states(&self, states: &[&str]) -> String {
         for _ in 0..600 {
             let status = self.status().await;

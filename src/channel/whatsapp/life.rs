@@ -81,14 +81,19 @@ impl Life {
     /// Runs until `stop`, then says goodbye.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        let mut wish = self.wish().await;
-        let mut first = true;
+        let (mut wish, mut first) = (self.wish().await, true);
         loop {
             let link = self.look().await;
             self.whatsapp.restrict(link.restricted.unwrap_or(0));
             self.state.send_replace(link.clone());
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
+                // The phone lists the device until it is told: see `serve`.
+                Some(Wish::Unlink) if link.is_linked() => {
+                    _ = self.whatsapp.ledger().write(|c| link::wish(c, &Wish::Unlink)).await;
+                    self.poke.notify_one();
+                    Some(None)
+                }
                 Some(Wish::Unlink) => {
                     self.forget(removed()).await;
                     None
@@ -201,7 +206,6 @@ impl Life {
                 () = self.poke.notified() => match self.wish().await {
                     None => {}
                     Some(Wish::Unlink) => {
-                        // The phone lists the device until it is told.
                         let client = running.handle.client();
                         let _ = client.wait_for_connected(GOODBYE).await;
                         client.logout().await;
@@ -356,13 +360,9 @@ impl Life {
     }
 
     async fn look(&self) -> Link {
-        match self.whatsapp.ledger().write(link::read).await {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::error!(%error, "cannot read how things stand with WhatsApp");
-                Link::default()
-            }
-        }
+        let link = self.whatsapp.ledger().write(link::read).await;
+        let failed = |e: &_| tracing::error!(error = %e, "cannot read how WhatsApp stands");
+        link.inspect_err(failed).unwrap_or_default()
     }
 
     async fn wish(&self) -> Option<Wish> {
