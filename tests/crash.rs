@@ -91,7 +91,7 @@ fn a_backup_or_a_restore_that_dies_can_be_made_again() {
 #[test]
 fn the_points_are_found_in_the_source() {
     let all = points::all();
-    assert!(all.len() > 130, "{}: {all:?}", all.len());
+    assert!(all.len() > 150, "{}: {all:?}", all.len());
     for word in ["before Claim", "after Complete", "before taking Done", "after showing Turn"] {
         assert!(all.iter().any(|p| p == word), "{word} is not in {all:?}");
     }
@@ -102,10 +102,8 @@ fn test_of(point: &str) -> &'static str {
     let words: Vec<&str> = point.split(' ').collect();
     match words[0] {
         "guest" => "guest",
-        "whatsapp" if words.len() == 3 && words[1] != "obeying" || words[2] == "keys" => {
-            if words[1] == "hearing" { "whatsapp" } else { "link" }
-        }
-        "whatsapp" if words[1] == "obeying" => "link",
+        "whatsapp" if words[1] == "obeying" || words[2..] == ["wiping", "keys"] => "link",
+        "whatsapp" if words[1] != "hearing" && words.len() == 3 => "link",
         "whatsapp" => "whatsapp",
         "upgrade" => "upgrade",
         "backup" | "restore" => "backup",

@@ -72,10 +72,10 @@ pub fn backup(point: &str) -> Vec<String> {
     let (code, _, error) = home.run(&["backup", &to]);
     assert_eq!(code, 0, "{error}");
     let mut other = Home::new();
-    if point.starts_with("restore") {
-        if let Some(wrong) = dies(&mut other, point, &["restore", &to]) {
-            return vec![wrong];
-        }
+    if point.starts_with("restore")
+        && let Some(wrong) = dies(&mut other, point, &["restore", &to])
+    {
+        return vec![wrong];
     }
     let install = "SELECT value FROM settings WHERE key = 'install'";
     // The ledger comes last and is whole: with it there is nothing left to restore.

@@ -121,8 +121,8 @@ impl Phones {
 
     /// Whether the daemon has acknowledged all that it was sent.
     pub fn all_acknowledged(&self) -> bool {
-        let devices = self.rig.owner.devices();
-        devices.iter().all(|d| d.device != self.rig.device || d.waiting == 0)
+        // The latest device is the one that lives.
+        self.rig.owner.devices().last().is_some_and(|device| device.waiting == 0)
     }
 
     /// Cuts the connection.

@@ -155,6 +155,8 @@ impl Life {
         if !before.is_linked() {
             // Of a link that is no more, or was not made whole.
             self.wipe();
+        } else if !config.whatsapp_store().exists() {
+            return Ended::Forget(Happened::LoggedOut("its keys are gone".into()));
         }
         let phone = phone.filter(|_| !before.is_linked());
         let opened = async {
@@ -385,13 +387,7 @@ impl Life {
 fn ended(last: Option<Happened>) -> Ended {
     match last {
         Some(out @ Happened::LoggedOut(_)) => Ended::Forget(out),
-        Some(
-            Happened::Replaced
-            | Happened::Banned(..)
-            | Happened::Outdated
-            | Happened::Rejected(_)
-            | Happened::NotLinked(_),
-        ) => Ended::Over,
+        Some(happened) if happened.is_final() => Ended::Over,
         _ => {
             tracing::warn!("the connection ended by itself");
             Ended::Again(PAUSE)

@@ -117,6 +117,14 @@ pub enum Wish {
     Cancel,
 }
 
+impl Happened {
+    /// Whether nothing more is tried unasked.
+    pub fn is_final(&self) -> bool {
+        use Happened::{Banned, NotLinked, Outdated, Rejected, Replaced};
+        matches!(self, Replaced | Banned(..) | Outdated | Rejected(_) | NotLinked(_))
+    }
+}
+
 impl Link {
     /// What `happened` makes of this; `now` in milliseconds.
     pub fn after(&self, happened: &Happened, now: i64) -> Link {
