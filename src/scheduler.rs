@@ -69,10 +69,7 @@ impl Scheduler {
                         let _ = self.wake.send(Wake::Turns(folder));
                     }
                 }
-                Begun::Paused(_) => {
-                    crash::point("after pausing", &"task");
-                    self.outbox.wake();
-                }
+                Begun::Paused(_) => self.outbox.wake(),
                 Begun::NotDue => {}
             }
         }
