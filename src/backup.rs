@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::crash;
 use crate::db::{self, SCHEMA_VERSION};
 use crate::tree::{Tree, TreeError};
 use crate::turns::dispatch::random_hex;
@@ -110,11 +111,13 @@ pub fn make(config: &Config, to: &Path) -> Result<Manifest> {
             return place(&to, "lies where agents can write: name another place");
         }
     }
-    let mut part = to.clone().into_os_string();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    let part = part(&to);
+    if part.symlink_metadata().is_ok() {
+        return place(&part, "is what a backup that broke off has left: remove it");
+    }
     std::fs::DirBuilder::new().mode(0o700).create(&part).map_err(|e| at(&part, e))?;
     let made = fill(config, &part)?;
+    crash::point("backup before naming", &"it");
     std::fs::rename(&part, &to).map_err(|e| at(&to, e))?;
     Ok(made)
 }
@@ -132,6 +135,7 @@ fn fill(config: &Config, to: &Path) -> Result<Manifest> {
     }
     let mut left_out = Vec::new();
     for (name, from) in trees(config) {
+        crash::point("backup before copying", &name);
         let into = Tree::open(&new_dir(&to.join(name))?)?;
         match Tree::open(&from) {
             Ok(from) => copy(&from, &into, &PathBuf::from(name), 0, &mut left_out)?,
@@ -181,12 +185,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<Manifest> {
         return Err(BackupError::Damaged(what));
     }
     for (name, to) in trees(config) {
-        if std::fs::read_dir(&to).is_ok_and(|mut d| d.next().is_some()) {
-            return place(&to, "is not empty: move it away first");
-        }
-        std::fs::create_dir_all(&to).map_err(|e| at(&to, e))?;
-        copy(&backup.open_dir(name)?, &Tree::open(&to)?, Path::new(name), 0, &mut Vec::new())?;
-        check(&manifest, name, &to)?;
+        lay(&manifest, &backup, name, &to)?;
     }
     std::fs::create_dir_all(&config.config_dir).map_err(|e| at(&config.config_dir, e))?;
     for name in backup.open_dir("config")?.list(NAMES)? {
@@ -196,21 +195,49 @@ pub fn restore(config: &Config, from: &Path) -> Result<Manifest> {
         restore_one(&from.join("env"), &config.home.join(".env"))?;
     }
     // Last: an installation without a ledger is none.
-    let store = config.store();
-    std::fs::create_dir_all(&store).map_err(|e| at(&store, e))?;
-    copy(&backup.open_dir("store")?, &Tree::open(&store)?, Path::new("store"), 0, &mut Vec::new())?;
-    check(&manifest, "store", &store)?;
-    become_another(config)?;
+    lay(&manifest, &backup, "store", &config.store())?;
     Ok(manifest)
+}
+
+/// Restores one directory: it is there whole or not at all. What a restore that broke
+/// off has laid stays.
+fn lay(manifest: &Manifest, backup: &Tree, name: &str, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).map_err(|e| at(to, e))?;
+    if std::fs::read_dir(to).is_ok_and(|mut d| d.next().is_some()) {
+        let same = check(manifest, name, to);
+        return same.or_else(|_| place(to, "is not empty: move it away first"));
+    }
+    let part = part(to);
+    if part.exists() {
+        std::fs::remove_dir_all(&part).map_err(|e| at(&part, e))?;
+    }
+    new_dir(&part)?;
+    copy(&backup.open_dir(name)?, &Tree::open(&part)?, Path::new(name), 0, &mut Vec::new())?;
+    check(manifest, name, &part)?;
+    if name == "store" {
+        become_another(&part)?;
+    }
+    crash::point("restore before naming", &name);
+    std::fs::rename(&part, to).map_err(|e| at(to, e))?;
+    crash::point("restore after naming", &name);
+    Ok(())
+}
+
+/// What is not whole yet has another name.
+fn part(of: &Path) -> PathBuf {
+    let mut part = of.to_owned().into_os_string();
+    part.push(".part");
+    PathBuf::from(part)
 }
 
 /// The installation that was backed up may still run here: by the same name the two
 /// would end each other's containers.
-fn become_another(config: &Config) -> Result<()> {
-    let fresh = random_hex().map_err(|e| at(&config.ledger(), io::Error::other(e)))?;
-    let c = Connection::open(config.ledger())?;
-    db::settings::set(&c, db::settings::INSTALL, &fresh)
-        .map_err(|e| at(&config.ledger(), io::Error::other(e)))
+fn become_another(store: &Path) -> Result<()> {
+    let ledger = store.join("messages.db");
+    let failed = |e: &dyn std::error::Error| at(&ledger, io::Error::other(e.to_string()));
+    let fresh = random_hex().map_err(|e| failed(&e))?;
+    let c = Connection::open(&ledger)?;
+    db::settings::set(&c, db::settings::INSTALL, &fresh).map_err(|e| failed(&e))
 }
 
 /// The owner's own rules and settings are not replaced.

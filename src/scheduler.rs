@@ -81,6 +81,7 @@ impl Scheduler {
 fn begin(c: &Connection, id: &str, planned: i64, zone: Tz) -> db::Result<Begun> {
     let begun = db::occurrences::begin(c, id, planned, zone, now_ms())?;
     if let Begun::Paused(reason) = &begun {
+        crash::point("before pausing", &"task");
         let text = format!("I paused the task {id}: {reason}.");
         rows::tell_main(c, &format!("task:{id}:paused"), &text)?;
     }

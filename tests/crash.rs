@@ -5,27 +5,36 @@
 //! The points are read out of the source, so that a new effect or record is a new
 //! point; one that nothing here reaches fails the test. `NANOCLAW_CRASH_POINT`
 //! names one to visit alone.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code)]
+#[path = "crash/commands.rs"]
+mod commands;
 #[path = "kill/network.rs"]
 mod network;
-#[allow(dead_code)]
+#[path = "upgrade/old.rs"]
+mod old;
+#[path = "kill/phones.rs"]
+mod phones;
 #[path = "kill/plan.rs"]
 mod plan;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "whatsapp/rig.rs"]
+mod rig;
+#[path = "whatsapp/server/mod.rs"]
+mod server;
 mod support;
-#[allow(dead_code)]
 #[path = "kill/verdict.rs"]
 mod verdict;
+#[path = "crash/whatsapp.rs"]
+mod whatsapp;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use network::Network;
-use plan::{CHATS, Kind, Message, Plan};
+use plan::{CHATS, Kind, Message, ON_SOCKET, Plan};
 use support::{Daemon, Home, pause};
 use verdict::Verdict;
 
@@ -36,35 +45,72 @@ const ODD: usize = 6;
 
 #[test]
 fn an_effect_of_a_group_is_whole_or_repeated() {
-    visit(|point| !point.contains("ing ") && !point.starts_with("guest"));
+    visit("effect");
 }
 
 #[test]
 fn a_record_of_the_host_is_whole_or_repeated() {
-    visit(|point| ["writing", "showing"].iter().any(|w| point.contains(w)) && !guest(point));
+    visit("host");
 }
 
 #[test]
 fn a_record_of_a_guest_has_its_effect_once() {
-    visit(|point| point.contains("taking"));
+    visit("taking");
 }
 
 #[test]
 fn a_guest_that_dies_around_a_record_is_made_good() {
-    visit(guest);
+    visit("guest");
 }
 
 #[test]
-fn a_message_a_run_and_a_delivery_count_once() {
-    visit(|point| ["storing", "sending", "noting", "beginning"].iter().any(|w| point.contains(w)));
+fn a_message_a_run_a_file_and_a_delivery_count_once() {
+    visit("rest");
 }
 
 #[test]
-fn each_point_belongs_to_one_test() {
+fn whatsapp_loses_nothing_and_shows_nothing_twice() {
+    visit("whatsapp");
+}
+
+#[test]
+fn a_link_is_made_lost_and_removed_whole() {
+    visit("link");
+}
+
+#[test]
+fn an_upgrade_that_dies_is_made_by_the_next_start() {
+    visit("upgrade");
+}
+
+#[test]
+fn a_backup_or_a_restore_that_dies_can_be_made_again() {
+    visit("backup");
+}
+
+#[test]
+fn the_points_are_found_in_the_source() {
     let all = points::all();
-    assert!(all.len() > 70, "{all:?}");
+    assert!(all.len() > 150, "{}: {all:?}", all.len());
     for word in ["before Claim", "after Complete", "before taking Done", "after showing Turn"] {
         assert!(all.iter().any(|p| p == word), "{word} is not in {all:?}");
+    }
+}
+
+/// The one test that visits a point.
+fn test_of(point: &str) -> &'static str {
+    let words: Vec<&str> = point.split(' ').collect();
+    match words[0] {
+        "guest" => "guest",
+        "whatsapp" if words[1] == "obeying" || words[2..] == ["wiping", "keys"] => "link",
+        "whatsapp" if words[1] != "hearing" && words.len() == 3 => "link",
+        "whatsapp" => "whatsapp",
+        "upgrade" => "upgrade",
+        "backup" | "restore" => "backup",
+        _ if words.contains(&"taking") => "taking",
+        _ if words.contains(&"writing") || words.contains(&"showing") => "host",
+        _ if words.len() == 2 => "effect",
+        _ => "rest",
     }
 }
 
@@ -72,12 +118,12 @@ fn guest(point: &str) -> bool {
     point.starts_with("guest")
 }
 
-/// Visits the points that are `mine`, a few at a time: they mostly wait.
-fn visit(mine: impl Fn(&str) -> bool) {
+/// Visits the points of this test, a few at a time: they mostly wait.
+fn visit(test: &str) {
     let wanted = std::env::var("NANOCLAW_CRASH_POINT").ok();
     let mine: VecDeque<String> = points::all()
         .into_iter()
-        .filter(|p| mine(p) && wanted.as_ref().is_none_or(|w| w == p))
+        .filter(|p| test_of(p) == test && wanted.as_ref().is_none_or(|w| w == p))
         .collect();
     let (left, broken) = (Mutex::new(mine), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -86,7 +132,12 @@ fn visit(mine: impl Fn(&str) -> bool) {
                 loop {
                     let Some(point) = left.lock().unwrap().pop_front() else { return };
                     let began = Instant::now();
-                    let found = Visit::new(&point).go();
+                    let found = match test {
+                        "whatsapp" | "link" => whatsapp::visit(&point),
+                        "upgrade" => commands::upgrade(&point),
+                        "backup" => commands::backup(&point),
+                        _ => Visit::new(&point).go(),
+                    };
                     println!("{point}: {} ms {}", began.elapsed().as_millis(), found.join("; "));
                     broken.lock().unwrap().extend(found.iter().map(|f| format!("{point}: {f}")));
                 }
@@ -116,7 +167,7 @@ impl Visit<'_> {
         for chat in CHATS.iter().filter(|c| c.folder != "main") {
             home.add_group(chat.folder, chat.jid);
         }
-        let plan = Plan { seed: 0, messages: Vec::new(), rounds: Vec::new() };
+        let plan = Plan { seed: 0, chats: ON_SOCKET, messages: Vec::new(), rounds: Vec::new() };
         Visit { point, home, network: Network::new("t:"), plan, verdict: Verdict::default() }
     }
 
@@ -136,12 +187,22 @@ impl Visit<'_> {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
             std::fs::set_permissions(&folder, mode).unwrap();
         }
-        if self.point.ends_with(" run") {
+        if self.has(&["file"]) {
+            let folder = self.home.path().join("groups/family");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("picture.png"), plan::picture("family")).unwrap();
+        }
+        if self.has(&["run", "task"]) {
             let at = chrono::Utc::now() + chrono::TimeDelta::seconds(4);
             let at = at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
             let (code, _, error) =
                 self.home.run(&["tasks", "add", "choir", "say:the task ran", "--at", &at]);
             assert_eq!(code, 0, "{error}");
+            if self.has(&["task"]) {
+                let path = self.home.path().join("store/messages.db");
+                let c = rusqlite::Connection::open(path).unwrap();
+                c.execute("UPDATE scheduled_tasks SET schedule_value = 'never'", []).unwrap();
+            }
         }
         self.home.set("CRASH_AT", self.point);
         let daemon = self.home.start();
@@ -157,6 +218,9 @@ impl Visit<'_> {
         self.network.disconnect();
         let daemon = self.home.start();
         self.network.connect(&self.home, None);
+        // Where main is told of a task.
+        let mut terminal = Network::new("terminal:");
+        terminal.connect(&self.home, None);
         if !self.eventually(|visit| visit.is_settled()) {
             self.verdict.broken.push("not settled after a minute".into());
         }
@@ -176,6 +240,13 @@ impl Visit<'_> {
             let said = shown.iter().filter(|s| s.text == "the task ran").count();
             if (runs, said) != (1, 1) {
                 self.verdict.broken.push(format!("the task ran {runs} times, said {said}"));
+            }
+        }
+        if self.has(&["task"]) {
+            let told = "SELECT count(*) FROM outbox WHERE text LIKE '%paused the task%'";
+            let chats: i64 = self.home.ledger("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE text LIKE '%paused the task%' GROUP BY chat_jid)");
+            if self.home.ledger::<i64>(told) != chats {
+                self.verdict.broken.push("told twice that the task is paused".into());
             }
         }
         if self.point.ends_with("Notice") {
@@ -212,6 +283,16 @@ impl Visit<'_> {
         if self.has(&["State", "Text"]) {
             self.message(CLUB, Kind::Ask, "background:150");
         }
+        if self.point.ends_with("copying file") {
+            let call = "tool:send_file {\"path\":\"picture.png\",\"caption\":\"said TOKEN\"}";
+            self.message(FAMILY, Kind::Send, call);
+        }
+        if self.point.ends_with("bringing file") {
+            let directory = self.home.path().join("data/files");
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("it.png"), plan::picture("k0token")).unwrap();
+            self.message(FAMILY, Kind::Bring, "");
+        }
         if guest(self.point) && !self.plan.messages.is_empty() {
             // The first guest is the one that dies.
             self.eventually(|v| v.home.ledger::<i64>("SELECT count(*) FROM incarnations") > 0);
@@ -226,7 +307,8 @@ impl Visit<'_> {
             true => words.replace("TOKEN", &token),
             false => format!("{token} {words}"),
         };
-        self.network.write(CHATS[chat].jid, &id, &content);
+        let file = (kind == Kind::Bring).then_some("it.png");
+        self.network.write(CHATS[chat].jid, &id, &content, file);
         self.plan.messages.push(Message { chat, id, token, content, kind });
     }
 
@@ -282,13 +364,7 @@ impl Visit<'_> {
     /// Everything is acknowledged, ended, and out.
     fn is_settled(&self) -> bool {
         let acked = self.network.memory().written.iter().all(|w| w.3);
-        acked
-            && self.home.ledger::<i64>(
-                "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn'))
-                      + (SELECT count(*) FROM turns WHERE state IN ('queued', 'running'))
-                      + (SELECT count(*) FROM scheduled_tasks WHERE status = 'active')
-                      + (SELECT count(*) FROM outbox WHERE state = 'pending')",
-            ) == 0
+        acked && verdict::open(&self.home) == 0
     }
 
     fn eventually(&self, mut done: impl FnMut(&Self) -> bool) -> bool {

@@ -124,7 +124,9 @@ impl Inlet {
         offers: Vec<Result<Offer, String>>,
     ) -> Vec<Attachment> {
         let (place, folder, day) = (self.place.clone(), folder.clone(), m.timestamp.clone());
+        crash::point("before bringing", &"file");
         let copied = tokio::task::spawn_blocking(move || place.bring(&folder, &day, offers)).await;
+        crash::point("after bringing", &"file");
         copied.unwrap_or_else(|error| {
             let error = Some(format!("it could not be copied: {error}"));
             vec![Attachment { error, ..Attachment::default() }]

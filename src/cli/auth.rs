@@ -58,6 +58,7 @@ pub async fn run(config: Arc<Config>, auth: &Auth) -> anyhow::Result<Exit> {
     owner.poke(&config).await;
     let outcome = tokio::select! {
         outcome = follow(&config, &c, &before, &wish) => outcome,
+        () = owner.ended(&config) => Err(anyhow::anyhow!("the daemon has ended meanwhile: run this again")),
         _ = tokio::signal::ctrl_c() => {
             ledger.write(|c| link::wish(c, &Wish::Cancel)).await?;
             owner.poke(&config).await;
@@ -86,6 +87,14 @@ impl Owner {
                     _ = tokio::net::UnixStream::connect(short.path()).await;
                 }
             }
+        }
+    }
+
+    /// Resolves when the daemon that is to do it is no more.
+    async fn ended(&self, config: &Config) {
+        let lock = config.data().join("nanoclaw.lock");
+        while matches!(self, Owner::Here { .. }) || Lock::holder(&lock).is_some() {
+            sleep(LOOK).await;
         }
     }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{LedgerError, Result};
 use super::settings;
 use super::sql::Sql as _;
+use crate::crash;
 use crate::router::SenderAllowlist;
 
 /// A part of a version.
@@ -139,6 +140,7 @@ pub fn run_from(connection: &Connection, path: &Path, origin: Option<&Origin>) -
                  If it is damaged, restore it from a backup of yours"
             ))
         })?;
+        crash::point("upgrade after copying", &"ledger");
         if let Err(error) = upgrade(connection, origin, backup.clone()) {
             // It equals what is still there.
             if let Some(backup) = backup {
@@ -165,11 +167,13 @@ fn upgrade(
     // Dropping and renaming tables must not cascade; SQLite wants this outside.
     connection.execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")?;
     let applied = apply(connection, origin, backup);
+    crash::point("upgrade before committing", &"ledger");
     let end = if applied.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = connection.execute_batch(end);
     if ended.is_err() && !connection.is_autocommit() {
         let _ = connection.execute_batch("ROLLBACK");
     }
+    crash::point("upgrade after committing", &"ledger");
     connection.execute_batch("PRAGMA foreign_keys = ON")?;
     applied.and(ended.map_err(Into::into))
 }
@@ -179,12 +183,13 @@ fn apply(c: &Connection, origin: Option<&Origin>, backup: Option<PathBuf>) -> Re
     let from = version(c)?;
     let report = Report { at: origin.map_or(0, |o| o.now), backup, ..Report::default() };
     let mut work = Work { origin, links: Vec::new(), rows: [0; 4], report };
-    for version in VERSIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
-        for part in *version {
+    for (number, parts) in (1..).zip(VERSIONS).skip(usize::try_from(from).unwrap_or(0)) {
+        for part in *parts {
             match part {
                 Sql(sql) => c.execute_batch(sql)?,
                 Code(code) => code(c, &mut work)?,
             }
+            crash::point("upgrade within", &number);
         }
     }
     Ok(c.pragma_update(None, "user_version", SCHEMA_VERSION)?)
@@ -228,6 +233,7 @@ fn retire_files(c: &Connection) -> Result<()> {
             )),
             _ => {}
         }
+        crash::point("upgrade after renaming", &"file");
     }
     note(c, &report)
 }

@@ -45,7 +45,8 @@ pub fn count(c: &Connection, turn: TurnId) -> Result<i64> {
 ///
 /// The CLI folds turns into one run, so a call that was the first turn's may in the
 /// next attempt be made in the name of another: an answer to any turn that the
-/// incarnation works on counts, the asking turn's own first.
+/// incarnation works on counts, the asking turn's own first. So does, for a turn that
+/// is repeated, one that waits to be repeated: they may have been one run.
 pub fn repeat(
     c: &Connection,
     incarnation: Incarnation,
@@ -54,10 +55,13 @@ pub fn repeat(
     digest: &str,
 ) -> Result<Option<Asked>> {
     let found: Option<(i64, i64, u32, bool, String)> = c.first(
-        "SELECT r.turn, r.nth, t.attempt, r.ok, r.result FROM requests r JOIN turns t ON t.id = r.turn
-         WHERE t.incarnation = ?1 AND t.state = 'running' AND r.attempt < t.attempt
-            AND r.tool = ?3 AND r.digest = ?4
-         ORDER BY r.turn <> ?2, r.turn, r.nth LIMIT 1",
+        "SELECT r.turn, r.nth, t.attempt + (t.state = 'queued'), r.ok, r.result
+         FROM turns a JOIN turns t ON t.folder = a.folder AND t.state IN ('queued', 'running')
+            JOIN requests r ON r.turn = t.id AND r.tool = ?3 AND r.digest = ?4
+         WHERE a.id = ?2 AND CASE t.state
+            WHEN 'running' THEN t.incarnation = ?1 AND r.attempt < t.attempt
+            ELSE a.attempt > 1 AND r.attempt <= t.attempt AND r.created_at >= a.created_at END
+         ORDER BY r.turn <> ?2, t.state = 'queued', r.turn, r.nth LIMIT 1",
         params![incarnation, turn, tool, digest],
     )?;
     let Some((of, nth, attempt, ok, result)) = found else { return Ok(None) };
@@ -108,6 +112,24 @@ pub fn of_turn(c: &Connection, turn: TurnId) -> Result<Vec<(String, String, bool
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_call_of_a_run_of_two_turns_is_repeated_in_the_name_of_the_other() {
+        let c = Connection::open_in_memory().expect("a ledger");
+        c.execute_batch(
+            "CREATE TABLE turns (id, folder, state, attempt, incarnation, created_at);
+             CREATE TABLE requests (turn, tool, digest, nth, attempt, arguments, ok, result, created_at);
+             INSERT INTO turns VALUES (1, 'a', 'running', 2, 8, 0), (2, 'a', 'queued', 1, NULL, 0),
+                (3, 'a', 'running', 1, 8, 0);",
+        )
+        .expect("two turns of an earlier run, and a new one");
+        let said = Asked { ok: true, result: json!("sent") };
+        store(&c, TurnId(2), 1, ("t", "d", 1), &json!({}), &said).expect("stored");
+        let ask = |turn| repeat(&c, Incarnation(8), TurnId(turn), "t", "d").expect("asked");
+        assert_eq!(ask(3), None, "what was never tried repeats nothing");
+        assert_eq!(ask(1), Some(said));
+        assert_eq!(ask(1), None, "once");
+    }
 
     #[test]
     fn the_digest_does_not_depend_on_the_order_of_keys() {

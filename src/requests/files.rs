@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Asker, Outcome, addressee, arguments};
 use crate::config::Config;
+use crate::crash;
 use crate::db::{self, Attachment, Ledger, NewRow, now_ms, refuse};
 use crate::files;
 use crate::ids::Folder;
@@ -98,7 +99,9 @@ fn copy(group: &Path, exchanged: &Path, named: &str) -> Result<Staged, String> {
     }
     let random = random_hex().map_err(|e| e.to_string())?;
     let own = format!("{random}-{}", files::plain_name(&name));
+    crash::point("before copying", &"file");
     let size = from.copy(path, &into, &own, files::MAX_FILE, None).map_err(cannot)?;
+    crash::point("after copying", &"file");
     let mime = files::type_of(&name).to_owned();
     Ok(Staged(Attachment { path: format!("{OUT}/{own}"), mime, size, name, error: None }))
 }

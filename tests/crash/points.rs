@@ -11,7 +11,8 @@ pub fn all() -> Vec<String> {
         for (at, _) in text.match_indices("crash::point(") {
             let call: Vec<&str> = text[at..].splitn(3, '"').collect();
             let (when, what) = (call[1], call[2].split(')').next().unwrap());
-            points.extend(named(&file, what).into_iter().map(|name| format!("{when} {name}")));
+            points
+                .extend(named(&file, when, what).into_iter().map(|name| format!("{when} {name}")));
         }
     }
     points.sort();
@@ -20,7 +21,7 @@ pub fn all() -> Vec<String> {
 }
 
 /// What the second argument of a call can be.
-fn named(file: &Path, what: &str) -> Vec<String> {
+fn named(file: &Path, when: &str, what: &str) -> Vec<String> {
     if let Some(word) = what.split('"').nth(1) {
         return vec![word.into()];
     }
@@ -29,8 +30,27 @@ fn named(file: &Path, what: &str) -> Vec<String> {
         "actor.rs" => variants("turns/state.rs", "Effect"),
         "host.rs" => variants("ipc/record.rs", "HostRecord"),
         "mail.rs" | "guest.rs" => variants("ipc/record.rs", "GuestRecord"),
+        "life.rs" if when.ends_with("hearing") => events(),
+        "life.rs" if when.ends_with("obeying") => variants("channel/whatsapp/link.rs", "Wish"),
+        "life.rs" | "send.rs" => variants("channel/whatsapp/link.rs", "Happened"),
+        "backup.rs" => ["groups", "sessions", "out", "store"]
+            .into_iter()
+            .filter(|name| !(when == "backup before copying" && *name == "store"))
+            .map(str::to_owned)
+            .collect(),
+        "migrate.rs" => {
+            let versions = std::fs::read_dir(source("../migrations")).unwrap().count();
+            (1..=versions).map(|version| version.to_string()).collect()
+        }
         other => panic!("which points are in {other}?"),
     }
+}
+
+/// The events of WhatsApp's library that are heard.
+fn events() -> Vec<String> {
+    let text = std::fs::read_to_string(source("channel/whatsapp/life.rs")).unwrap();
+    let arms = text.split("            Event::").skip(1);
+    arms.map(|arm| arm.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned()).collect()
 }
 
 /// The row effects are named in the one place that says which those are.

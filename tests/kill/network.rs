@@ -19,6 +19,8 @@ pub struct Shown {
     pub jid: String,
     pub id: String,
     pub text: String,
+    /// The file that came with it.
+    pub file: Option<Vec<u8>>,
 }
 
 /// What the network remembers.
@@ -66,8 +68,7 @@ impl Network {
         self.memory().moods = moods;
         std::thread::spawn(move || listen(reading, writing, &memory));
         self.stream = Some(stream);
-        let hello =
-            json!({"type": "hello", "channel": "net", "prefix": self.prefix, "capabilities": []});
+        let hello = json!({"type": "hello", "channel": "net", "prefix": self.prefix, "capabilities": ["files"]});
         let welcomes = self.memory().welcomes;
         let errors = self.memory().errors.len();
         while self.memory().welcomes == welcomes {
@@ -90,9 +91,13 @@ impl Network {
         }
     }
 
-    /// Somebody writes, or the network repeats what somebody wrote.
-    pub fn write(&self, jid: &str, id: &str, content: &str) {
-        let line = message(jid, id, content);
+    /// Somebody writes, or the network repeats what somebody wrote. `file` lies in
+    /// the directory of files.
+    pub fn write(&self, jid: &str, id: &str, content: &str, file: Option<&str>) {
+        let mut line = message(jid, id, content);
+        if let Some(path) = file {
+            line["attachments"] = json!([{"path": path, "mime": "image/png", "name": path}]);
+        }
         {
             let mut memory = self.memory();
             if !memory.written.iter().any(|(j, i, ..)| j == jid && i == id) {
@@ -133,7 +138,11 @@ fn listen(reading: UnixStream, mut writing: UnixStream, memory: &(Mutex<Memory>,
         let field = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let mut heard = memory.0.lock().unwrap();
         let answer = match field("type").as_str() {
-            "send" => heard.send(Shown { jid: field("jid"), id: field("id"), text: field("text") }),
+            "send" => {
+                let path = line["attachments"][0]["path"].as_str();
+                let file = path.map(|path| std::fs::read(path).unwrap_or_default());
+                heard.send(Shown { jid: field("jid"), id: field("id"), text: field("text"), file })
+            }
             "ack" => {
                 let (jid, id) = (field("jid"), field("id"));
                 heard
@@ -183,7 +192,7 @@ impl Memory {
             None => self.shown.push(new),
             Some(old) => {
                 self.repeats += 1;
-                if old.text != new.text || old.jid != new.jid {
+                if (&old.text, &old.jid, &old.file) != (&new.text, &new.jid, &new.file) {
                     self.altered.push(new.id);
                 }
             }

@@ -1,6 +1,11 @@
 //! A random history, all of it a function of its seed: who writes what when, and
 //! when the daemon ends in which way.
 
+use serde_json::json;
+
+/// Stands for a time a few seconds ahead.
+pub const SOON: &str = "SOON";
+
 /// How a round ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -16,6 +21,10 @@ pub enum End {
     Guest,
     /// The guests stand still for so many milliseconds; the daemon goes on.
     Freeze(u64),
+    /// The daemon stands still for so many milliseconds, and goes on.
+    Pause(u64),
+    /// WhatsApp cuts the connection; the daemon goes on.
+    Cut,
 }
 
 /// What a message is.
@@ -23,8 +32,16 @@ pub enum End {
 pub enum Kind {
     /// Is echoed in an answer.
     Ask,
+    /// Is echoed in an answer, and brings a file.
+    Bring,
+    /// Makes the agent look something up.
+    Look,
     /// Makes the agent send a text by its tool.
     Tool,
+    /// Makes the agent send a file.
+    Send,
+    /// Makes the agent plan a task, which says it.
+    Task,
     /// Is answered by nothing.
     Silent,
     /// Ends the CLI, in every attempt.
@@ -43,8 +60,12 @@ pub struct Chat {
     pub odd: bool,
 }
 
-/// Main has the terminal by itself.
-pub const CHATS: [Chat; 7] = [
+/// How many of the chats are on the socket.
+pub const ON_SOCKET: usize = 7;
+
+/// Main has the terminal by itself. The last ones are on WhatsApp: the owner's chat
+/// with themselves, Ann's with the owner, and a group of both.
+pub const CHATS: [Chat; 10] = [
     Chat { folder: "main", jid: "terminal:main", trigger: false, odd: false },
     Chat { folder: "main", jid: "t:self", trigger: false, odd: false },
     Chat { folder: "family", jid: "t:family", trigger: false, odd: false },
@@ -52,6 +73,9 @@ pub const CHATS: [Chat; 7] = [
     Chat { folder: "club", jid: "t:club", trigger: true, odd: false },
     Chat { folder: "choir", jid: "t:choir", trigger: true, odd: false },
     Chat { folder: "odd", jid: "t:odd", trigger: false, odd: true },
+    Chat { folder: "main", jid: "491701111111@s.whatsapp.net", trigger: false, odd: false },
+    Chat { folder: "ann", jid: "491702222222@s.whatsapp.net", trigger: false, odd: false },
+    Chat { folder: "friends", jid: "120363000000000001@g.us", trigger: true, odd: false },
 ];
 
 /// One message of the history.
@@ -63,6 +87,26 @@ pub struct Message {
     pub token: String,
     pub content: String,
     pub kind: Kind,
+}
+
+impl Message {
+    /// The picture that it brings.
+    pub fn file(&self) -> Option<Vec<u8>> {
+        (self.kind == Kind::Bring).then(|| picture(&self.token))
+    }
+
+    /// The picture that the agent is to send.
+    pub fn wanted(&self) -> Option<Vec<u8>> {
+        (self.kind == Kind::Send).then(|| picture(CHATS[self.chat].folder))
+    }
+}
+
+/// The smallest picture there is, with a word of its own.
+pub fn picture(word: &str) -> Vec<u8> {
+    let mut bytes =
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89".to_vec();
+    bytes.extend(word.as_bytes());
+    bytes
 }
 
 /// What happens between a start of the daemon and its end.
@@ -79,15 +123,23 @@ pub struct Round {
 /// A history.
 pub struct Plan {
     pub seed: u64,
+    /// How many of the chats take part.
+    pub chats: usize,
     pub messages: Vec<Message>,
     pub rounds: Vec<Round>,
 }
 
 impl Plan {
-    /// `ends` are the ways in which rounds may end. In round `ponder` somebody asks
-    /// what takes longer than the grace of a stop.
-    pub fn new(seed: u64, rounds: usize, ends: &[End], ponder: Option<usize>) -> Plan {
-        let mut plan = Plan { seed, messages: Vec::new(), rounds: Vec::new() };
+    /// Of the first `chats`. `ends` are the ways in which rounds may end. In round
+    /// `ponder` somebody asks what takes longer than the grace of a stop.
+    pub fn new(
+        seed: u64,
+        rounds: usize,
+        chats: usize,
+        ends: &[End],
+        ponder: Option<usize>,
+    ) -> Plan {
+        let mut plan = Plan { seed, chats, messages: Vec::new(), rounds: Vec::new() };
         let mut random = Random(seed);
         for round in 0..rounds {
             let mut steps: Vec<(u64, usize)> = Vec::new();
@@ -105,7 +157,7 @@ impl Plan {
                 });
             }
             // Two or three chats are busy, so that messages follow one another.
-            let busy: Vec<usize> = (0..3).map(|_| random.below(CHATS.len())).collect();
+            let busy: Vec<usize> = (0..3).map(|_| random.below(chats)).collect();
             let mut count = [0; CHATS.len()];
             for _ in 0..4 + random.below(5) {
                 let at = random.below(1000) as u64;
@@ -122,8 +174,12 @@ impl Plan {
                 let token = format!("k{number}r{round}");
                 let kind = kind(&mut random, &CHATS[chat]);
                 let content = content(&mut random, &CHATS[chat], kind, &token);
-                // The same in every chat: only (chat, id) is one message.
-                let id = format!("r{round}n{}", count[chat]);
+                // The same in every chat: only (chat, id) is one message. Phones choose
+                // ids that nobody else has.
+                let id = match chat < ON_SOCKET {
+                    true => format!("r{round}n{}", count[chat]),
+                    false => format!("3EB0{number:018X}"),
+                };
                 count[chat] += 1;
                 steps.push((at, number));
                 plan.messages.push(Message { chat, id, token, content, kind });
@@ -143,7 +199,7 @@ impl Plan {
     /// there has been shown to the agent at the end.
     pub fn calls(&mut self) -> Vec<usize> {
         let mut calls = Vec::new();
-        for (chat, _) in CHATS.iter().enumerate().filter(|(_, c)| c.trigger) {
+        for (chat, _) in CHATS[..self.chats].iter().enumerate().filter(|(_, c)| c.trigger) {
             let token = format!("k{}last", self.messages.len());
             calls.push(self.messages.len());
             let content = format!("@Andy {token}");
@@ -160,24 +216,39 @@ impl Plan {
 }
 
 fn kind(random: &mut Random, chat: &Chat) -> Kind {
-    match random.below(12) {
+    match random.below(20) {
         0..3 => Kind::Tool,
-        3..5 if chat.odd => Kind::Crash,
-        5..8 if chat.odd => Kind::Silent,
-        3..7 if chat.trigger => Kind::Context,
+        3..5 => Kind::Send,
+        5..7 => Kind::Task,
+        7..8 => Kind::Look,
+        8..11 => Kind::Bring,
+        11..13 if chat.odd => Kind::Crash,
+        13..16 if chat.odd => Kind::Silent,
+        11..16 if chat.trigger => Kind::Context,
         _ => Kind::Ask,
     }
 }
 
 fn content(random: &mut Random, chat: &Chat, kind: Kind, token: &str) -> String {
     let call = if chat.trigger { "@Andy " } else { "" };
-    let think = match [0, 0, 50, 200, 500, 900, 1500][random.below(7)] {
+    let think = match [0, 0, 50, 200, 500, 900, 1500, 3000][random.below(8)] {
         0 => String::new(),
         ms => format!("think:{ms} "),
     };
+    let tool =
+        |name: &str, arguments: serde_json::Value| format!("{call}{think}tool:{name} {arguments}");
     match kind {
-        Kind::Ask => format!("{call}{think}{token}"),
-        Kind::Tool => format!("{call}{think}tool:send_message {{\"text\":\"said {token}\"}}"),
+        Kind::Ask | Kind::Bring => format!("{call}{think}{token}"),
+        Kind::Look => tool("read_history", json!({"query": token})),
+        Kind::Tool => tool("send_message", json!({"text": format!("said {token}")})),
+        Kind::Send => {
+            tool("send_file", json!({"path": "picture.png", "caption": format!("said {token}")}))
+        }
+        // Who writes it puts a time in.
+        Kind::Task => tool(
+            "schedule_task",
+            json!({"prompt": format!("say:said {token}"), "schedule_type": "once", "schedule_value": SOON}),
+        ),
         Kind::Silent => format!("{think}{token} silent"),
         Kind::Crash => format!("{token} crash"),
         Kind::Context => format!("by the way {token}"),

@@ -1,14 +1,14 @@
 //! What became of a history: counts of everything that must not happen, from what
 //! people saw and from `explain`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::network::Shown;
-use super::plan::{CHATS, Kind, Plan};
+use super::plan::{CHATS, Kind, Message, Plan};
 use super::support::Home;
 
 /// After so many attempts a turn ends, whoever interrupted them.
@@ -90,7 +90,8 @@ impl Verdict {
             if with.iter().any(|s| !own(&s.jid)) {
                 self.misplaced.push(format!("{place}: {with:?}"));
             }
-            if message.kind == Kind::Tool && with.len() > 1 {
+            let by_tool = [Kind::Tool, Kind::Send, Kind::Task].contains(&message.kind);
+            if by_tool && with.len() > 1 {
                 self.double.push(format!("{place}: {with:?}\n{life:#}"));
             }
             let notice = || {
@@ -107,8 +108,13 @@ impl Verdict {
             };
             let there = match message.kind {
                 Kind::Tool => !with.is_empty(),
+                Kind::Send => with.iter().any(|s| s.file == message.wanted()),
+                Kind::Task => !with.is_empty() || self.was_not_due(home, message, shown, hurt),
                 _ => with.iter().any(|s| s.jid == chat.jid),
             };
+            if let Some(wrong) = brought(home, message) {
+                self.lost.push(format!("{place}: {wrong}\n{life:#}"));
+            }
             let fine = match (message.kind, state) {
                 (Kind::Context, "context") => there || turn == "failed",
                 (Kind::Context, _) => false,
@@ -133,6 +139,16 @@ impl Verdict {
         if !hurt {
             self.order(plan, shown);
         }
+        self.orphaned.extend(unnamed(home));
+    }
+
+    /// Whether a task need not have been said: it was refused, as past; or, where
+    /// guests were hurt, its failure was told.
+    fn was_not_due(&self, home: &Home, message: &Message, shown: &[Shown], hurt: bool) -> bool {
+        let like = format!("prompt LIKE '%{}%'", message.token);
+        let planned: i64 =
+            home.ledger(&format!("SELECT count(*) FROM scheduled_tasks WHERE {like}"));
+        planned == 0 || (hurt && shown.iter().any(|s| s.text.contains("The scheduled task")))
     }
 
     fn order(&mut self, plan: &Plan, shown: &[Shown]) {
@@ -141,9 +157,7 @@ impl Verdict {
             for answer in shown.iter().filter(|s| s.jid == chat.jid && s.text.starts_with("echo: "))
             {
                 for word in words(&answer.text) {
-                    let asked = |m: &super::plan::Message| {
-                        m.chat == number && m.token == word && m.kind != Kind::Tool
-                    };
+                    let asked = |m: &Message| m.chat == number && m.token == word;
                     let Some(place) = plan.messages.iter().position(asked) else { continue };
                     if latest.is_some_and(|l| l > place) {
                         self.reordered.push(format!(
@@ -186,10 +200,60 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// How much the ledger says has not ended.
+pub fn open(home: &Home) -> i64 {
+    home.ledger(
+        "SELECT (SELECT count(*) FROM messages WHERE state IN ('queued', 'in_turn'))
+              + (SELECT count(*) FROM turns WHERE state IN ('queued', 'running'))
+              + (SELECT count(*) FROM scheduled_tasks WHERE status = 'active')
+              + (SELECT count(*) FROM outbox WHERE state = 'pending')",
+    )
+}
+
+/// What the ledger says was sent, and nobody saw.
+pub fn unseen(home: &Home, shown: &[Shown]) -> Vec<String> {
+    let sent: String = home.ledger(
+        "SELECT coalesce(group_concat(channel_id), '') FROM outbox WHERE state IN ('sent', 'delivered')",
+    );
+    let seen: HashSet<&str> = shown.iter().map(|s| s.id.as_str()).collect();
+    sent.split_terminator(',').filter(|id| !seen.contains(id)).map(str::to_owned).collect()
+}
+
+/// What is wrong with the file that a message brought.
+fn brought(home: &Home, message: &Message) -> Option<String> {
+    let wanted = message.file()?;
+    let chat = &CHATS[message.chat];
+    let named: Option<String> = home.ledger(&format!(
+        "SELECT attachments ->> '$[0].path' FROM messages WHERE chat_jid = '{}' AND id = '{}'",
+        chat.jid, message.id
+    ));
+    let Some(path) = named else { return Some("its file is not there".into()) };
+    let found = std::fs::read(home.path().join("groups").join(chat.folder).join(&path));
+    (found.ok() != Some(wanted)).then(|| format!("its file {path} is another"))
+}
+
+/// Copies and halves of copies that nothing names.
+fn unnamed(home: &Home) -> Vec<String> {
+    let named: String = home.ledger(
+        "SELECT coalesce(group_concat(attachments), '') FROM
+         (SELECT attachments FROM messages UNION ALL SELECT attachments FROM outbox)",
+    );
+    let files = home.path().join("data/files/out");
+    let groups = directories(&home.path().join("groups"));
+    let places = groups.iter().map(|g| g.join("attachments")).chain([files]);
+    let names = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let copies = places.flat_map(|place| names(&place)).filter(|name| !named.contains(name));
+    copies.map(|name| format!("file {name}")).collect()
+}
+
 fn explain(home: &Home, id: &str) -> Vec<Value> {
     let (code, out, error) = home.run(&["explain", id, "--json"]);
-    assert_eq!(code, 0, "explain {id}: {error}");
-    serde_json::from_str(&out).unwrap()
+    // 3: no such message, which is a finding.
+    assert!(code == 0 || code == 3, "explain {id}: {error}");
+    serde_json::from_str(&out).unwrap_or_default()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -140,6 +140,13 @@ impl Home {
 
     /// Starts the daemon and waits until it is ready.
     pub fn start(&self) -> Daemon {
+        let (daemon, line) = self.begin();
+        assert!(line.starts_with("ready in "), "the daemon said {line:?}\n{}", self.log());
+        daemon
+    }
+
+    /// Starts the daemon and waits for its first line, which is empty if it ends.
+    pub fn begin(&self) -> (Daemon, String) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -154,8 +161,7 @@ impl Home {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("ready in "), "the daemon said {line:?}\n{}", self.log());
-        Daemon { child }
+        (Daemon { child }, line)
     }
 
     /// What daemons of this installation logged.

@@ -78,6 +78,22 @@ async fn a_file_that_whatsapp_has_forgotten_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_file_whose_connection_is_lost_meanwhile_comes_with_its_message_again() {
+    let rig = Rig::linked().await;
+    // The library tries three times, and longer than the cut takes.
+    for _ in 0..3 {
+        rig.server.fault(When::Media, What::Delay(std::time::Duration::from_secs(1)));
+        rig.server.fault(When::Media, What::Fail(500));
+    }
+    rig.owner.send(&rig.owner.jid(), Draft::document(b"dear", "dear.txt", "text/plain")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    rig.owner.cut(rig.device);
+    rig.owner.wait_for("an answer", |m| m.text.starts_with("Andy:")).await;
+    let (_, file) = last(&rig);
+    assert!(file.contains("\"size\":4"), "{file}");
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_file_that_cannot_be_had_is_told_of_and_its_message_is_answered() {
     let rig = Rig::linked().await;
     for _ in 0..8 {

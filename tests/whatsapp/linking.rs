@@ -56,6 +56,31 @@ async fn who_is_linked_already_is_told_so_and_may_remove_the_link() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_link_that_is_removed_without_a_daemon_is_gone_from_the_phone_too() {
+    let mut rig = Rig::new().await;
+    rig.link().await;
+    let (code, out, error) = rig.run(&["auth", "whatsapp", "--unlink"]).await;
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(rig.owner.devices().is_empty(), "the phone lists it no more");
+    // Also where WhatsApp cannot be reached: then the phone is not told.
+    rig.link().await;
+    rig.server.stop().await;
+    let (code, out, error) = rig.run(&["auth", "whatsapp", "--unlink"]).await;
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(!rig.home.path().join("store/whatsapp.db").exists());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_daemon_that_ends_ends_the_linking_too() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let mut auth = rig.spawn(&["auth", "whatsapp"]);
+    auth.line_after("code to scan: ").await;
+    rig.daemon.take().unwrap().kill();
+    assert_eq!(auth.end().await.0, Some(1));
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_code_that_nobody_wants_any_more_is_withdrawn() {
     let mut rig = Rig::new().await;
     rig.start().await;

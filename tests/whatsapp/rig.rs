@@ -126,6 +126,20 @@ impl Rig {
         panic!("WhatsApp is not {state}: {:#}", status["whatsapp"]);
     }
 
+    /// Waits until it is one of these; which.
+    #[allow(dead_code)]
+    pub async fn wait_states(&self, states: &[&str]) -> String {
+        for _ in 0..600 {
+            let status = self.status().await;
+            let state = status["whatsapp"]["state"].as_str().unwrap_or_default();
+            if states.contains(&state) {
+                return state.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("WhatsApp is none of {states:?}: {:#}", self.status().await["whatsapp"]);
+    }
+
     /// Waits until a query of the ledger gives this text.
     pub async fn wait_ledger(&self, query: &str, wanted: &str) {
         let mut found = String::new();
@@ -146,14 +160,18 @@ impl Rig {
 impl Running {
     /// The rest of the first line that begins like this.
     pub async fn line_after(&mut self, begin: &str) -> String {
+        self.next_line(begin).await.unwrap_or_else(|| panic!("it ended without {begin:?}"))
+    }
+
+    /// The same; `None` if it ends without.
+    pub async fn next_line(&mut self, begin: &str) -> Option<String> {
         let found = async {
-            loop {
-                let line = self.lines.next_line().await.unwrap();
-                let line = line.unwrap_or_else(|| panic!("it ended without {begin:?}"));
+            while let Some(line) = self.lines.next_line().await.unwrap() {
                 if let Some(rest) = line.strip_prefix(begin) {
-                    return rest.to_owned();
+                    return Some(rest.to_owned());
                 }
             }
+            None
         };
         tokio::time::timeout(Duration::from_secs(30), found).await.expect(begin)
     }

@@ -175,3 +175,17 @@ async fn a_link_that_is_down_for_five_minutes_is_told_of_outside_of_it_once() {
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_the_owner_wrote_and_cannot_be_read_is_asked_for_again() {
+    let rig = Rig::linked().await;
+    rig.owner.send(&rig.owner.jid(), "first").await;
+    rig.owner.wait_text("Andy: echo: first").await;
+    rig.owner.fault(When::Deliver, What::Garble);
+    rig.owner.send(&rig.owner.jid(), "garbled").await;
+    rig.owner.wait_text("Andy: echo: garbled").await;
+    // The phone has made a new session, and uses it.
+    rig.owner.send(&rig.owner.jid(), "last").await;
+    rig.owner.wait_text("Andy: echo: last").await;
+    assert_eq!(rig.home.ledger::<i64>("SELECT count(*) FROM messages"), 3);
+}

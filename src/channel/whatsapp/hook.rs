@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use whatsapp_rust::prelude::{Client, InboundMessage};
+use whatsapp_rust::prelude::{Client, InboundMessage, MessageInfo};
 use whatsapp_rust::wacore::types::events::{DecryptFailMode, UndecryptableMessage};
-use whatsapp_rust::{InboundDurabilityHook, anyhow};
+use whatsapp_rust::{InboundDurabilityHook, NodeBuilder, RetryRequestOptions, anyhow};
 
 use super::inbound::{self, Own};
 use super::media;
 use super::send::{CHANNEL, WhatsApp};
 use crate::channel::Inlet;
+use crate::crash;
 use crate::db;
 
 /// Takes what arrives. Cheap to clone.
@@ -39,7 +40,7 @@ impl Hook {
         let config = self.whatsapp.config();
         let assistant = config.own_number.then_some(config.assistant_name.as_str());
         let own = Own { pn: pn.as_ref(), lid: lid.as_ref(), assistant };
-        let mut stored = Vec::new();
+        let (mut stored, mut lost) = (Vec::new(), false);
         for one in batch {
             let id = one.info.id.as_str();
             let received = match inbound::read(&one.message, &one.info, own) {
@@ -59,13 +60,16 @@ impl Hook {
                 && inlet.wants_files(&incoming).await
             {
                 let brought = media::bring(&self.whatsapp, client, &one.info, &media).await;
+                // Its message comes again, and then perhaps with the file.
+                lost = brought.offer.is_err() && !client.is_connected();
+                if lost {
+                    break;
+                }
                 incoming.content = media::with_heard(&brought.heard, &incoming.content);
                 offers.push(brought.offer);
                 let taken = inlet.receive(CHANNEL, incoming, offers).await;
-                if let Some(path) = brought.path {
-                    // What stays is removed by the sweep of the next start.
-                    let _ = tokio::fs::remove_file(path).await;
-                }
+                crash::point("whatsapp before removing", &"file");
+                brought.laid.remove().await;
                 stored.push(taken);
                 continue;
             }
@@ -74,11 +78,12 @@ impl Hook {
         for taken in stored {
             taken.await?;
         }
+        anyhow::ensure!(!lost, "the connection was lost while a file was fetched");
         Ok(())
     }
 
-    /// Notes a message that could not be decrypted. The library asks its sender's phone
-    /// for it again, and the owner's; see [`Inlet::give_up_unread`].
+    /// Notes a message that could not be decrypted. Its sender's phone is asked for it
+    /// again, by the library or by [`ask_again`]; see [`Inlet::give_up_unread`].
     pub async fn unread(&self, client: &Client, message: &UndecryptableMessage) {
         let (pn, lid) = (client.pn(), client.lid());
         let own = Own { pn: pn.as_ref(), lid: lid.as_ref(), assistant: None };
@@ -111,6 +116,28 @@ impl Hook {
     }
 }
 
+/// Sees to it that a message which cannot be read comes again. The library asks its
+/// sender's phone, but not for what the account's own phone wrote, which it
+/// acknowledges. That is what the owner says, so it is asked for here; with our keys,
+/// since the session may be lost, and then nothing of that phone's could be read.
+pub async fn ask_again(client: Arc<Client>, info: Arc<MessageInfo>) {
+    let id = info.id.as_str();
+    let Some(recipient) = info.source.recipient.as_ref().filter(|_| info.source.is_self_fanout())
+    else {
+        return;
+    };
+    let stanza = NodeBuilder::new("message")
+        .attr("id", id)
+        .attr("from", &info.source.sender)
+        .attr("recipient", recipient)
+        .attr("t", info.timestamp.timestamp())
+        .build();
+    let options = RetryRequestOptions::new().with_force_include_keys(true);
+    if let Err(error) = client.request_message_retry(&stanza.as_node_ref(), options).await {
+        tracing::error!(id, %error, "the phone could not be asked for it");
+    }
+}
+
 #[async_trait]
 impl InboundDurabilityHook for Hook {
     async fn on_messages(
@@ -118,9 +145,12 @@ impl InboundDurabilityHook for Hook {
         client: Arc<Client>,
         batch: &[InboundMessage],
     ) -> anyhow::Result<()> {
+        crash::point("whatsapp before taking", &"batch");
         let taken = self.take(&client, batch).await;
+        crash::point("whatsapp after taking", &"batch");
         if let Err(error) = &taken
             && self.inlet.is_some()
+            && client.is_connected()
         {
             tracing::error!(%error, messages = batch.len(), "messages could not be stored; WhatsApp keeps them");
             self.whatsapp.come_again(client);

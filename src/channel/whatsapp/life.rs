@@ -14,15 +14,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use whatsapp_rust::prelude::{Client, Event};
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
+use super::ack;
 use super::client::{self, Running};
 use super::contacts;
-use super::hook::Hook;
+use super::hook::{self, Hook};
 use super::link::{self, Happened, Link, State, Wish, removed};
 use super::rooms;
 use super::send::WhatsApp;
 use super::store;
 use crate::channel::Inlet;
-use crate::db::{self, now_ms};
+use crate::crash;
+use crate::db::now_ms;
 use crate::outbox::Outbox;
 
 /// How often is looked whether the machine slept or the connection hangs.
@@ -80,14 +82,19 @@ impl Life {
     /// Runs until `stop`, then says goodbye.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        let mut wish = self.wish().await;
-        let mut first = true;
+        let (mut wish, mut first) = (self.wish().await, true);
         loop {
             // What cannot be read is not connected.
             let link = self.whatsapp.ledger().write(link::read).await.unwrap_or_default();
             self.state.send_replace(link.clone());
             let go = match wish.take() {
                 Some(Wish::Link(phone)) => Some(phone),
+                // The phone lists the device until it is told: see `serve`.
+                Some(Wish::Unlink) if link.is_linked() => {
+                    _ = self.whatsapp.ledger().write(|c| link::wish(c, &Wish::Unlink)).await;
+                    self.poke.notify_one();
+                    Some(None)
+                }
                 Some(Wish::Unlink) => {
                     self.forget(removed()).await;
                     None
@@ -146,6 +153,12 @@ impl Life {
     ) -> Ended {
         let config = self.whatsapp.config();
         let before = self.note(Happened::Begun).await;
+        if !before.is_linked() {
+            // Of a link that is no more, or was not made whole.
+            self.wipe();
+        } else if !config.whatsapp_store().exists() {
+            return Ended::Forget(Happened::LoggedOut("its keys are gone".into()));
+        }
         let phone = phone.filter(|_| !before.is_linked());
         let opened = async {
             let store = store::open(&config.whatsapp_store()).await?;
@@ -197,7 +210,10 @@ impl Life {
                 () = self.poke.notified() => match self.wish().await {
                     None => {}
                     Some(Wish::Unlink) => {
-                        running.handle.client().logout().await;
+                        let client = running.handle.client();
+                        let _ = client.wait_for_connected(GOODBYE).await;
+                        client.logout().await;
+                        crash::point("whatsapp before wiping", &"keys");
                         return Ended::Forget(removed());
                     }
                     Some(Wish::Cancel) if !self.state.borrow().is_linked() => {
@@ -247,6 +263,7 @@ impl Life {
     /// What an event leads to; what it means for how things stand.
     async fn take(&self, running: &Running, event: &Arc<Event>) -> Option<Happened> {
         let client = running.handle.client();
+        crash::point("whatsapp hearing", event);
         contacts::take(&self.whatsapp, event).await;
         let happened = match &**event {
             Event::ServerAck(ack) => {
@@ -260,6 +277,7 @@ impl Life {
                 if matches!(receipt.r#type, Delivered | Read | Played | Inactive) {
                     let (ids, ledger) = (receipt.message_ids.to_vec(), self.whatsapp.ledger());
                     ledger.note("a delivery", move |c| db::outbox::delivered(c, &ids)).await;
+                    crash::point("whatsapp after noting", &"delivery");
                 }
                 return None;
             }
@@ -276,6 +294,7 @@ impl Life {
             }
             Event::UndecryptableMessage(message) => {
                 self.hook.unread(&client, message).await;
+                tokio::spawn(hook::ask_again(client, message.info.clone()));
                 return None;
             }
             Event::GroupUpdate(update) => {
@@ -315,28 +334,29 @@ impl Life {
 
     /// Links the chat with oneself to main, once for each account.
     async fn link_self(&self) {
-        let link = self.state.borrow().clone();
-        let (Some(pn), own_number) = (link.pn, self.whatsapp.config().own_number) else { return };
-        let adopt = move |c: &rusqlite::Connection| {
-            if let Some(lid) = &link.lid {
-                db::people::learn(c, lid, &pn)?;
-            }
-            link::adopt(c, &pn, own_number)
-        };
+        let (link, own) = (self.state.borrow().clone(), self.whatsapp.config().own_number);
+        let adopt = move |c: &rusqlite::Connection| link::adopt(c, &link, own);
         self.whatsapp.ledger().note("your chat with yourself as main's", adopt).await;
     }
 
     /// Removes the keys of a link that is no more.
     async fn forget(&self, happened: Happened) {
-        let path = self.whatsapp.config().whatsapp_store();
-        if let Err(error) = store::wipe(&path) {
-            tracing::error!(%error, "the keys of the link are still there");
-        }
+        self.wipe();
+        crash::point("whatsapp after wiping", &"keys");
         self.note(happened).await;
     }
 
+    fn wipe(&self) {
+        if let Err(error) = store::wipe(&self.whatsapp.config().whatsapp_store()) {
+            tracing::error!(%error, "the keys of the link are still there");
+        }
+    }
+
     async fn note(&self, happened: Happened) -> Link {
+        crash::point("whatsapp before", &happened);
+        let name = crash::name(&happened);
         let noted = self.whatsapp.ledger().write(move |c| link::note(c, &happened)).await;
+        crash::point("whatsapp after", &name);
         match noted {
             Ok((before, after)) => {
                 if before.state != after.state {
@@ -353,7 +373,8 @@ impl Life {
     }
 
     async fn wish(&self) -> Option<Wish> {
-        self.whatsapp.ledger().write(link::take_wish).await.unwrap_or_default()
+        let wish = self.whatsapp.ledger().write(link::take_wish).await.unwrap_or_default();
+        wish.inspect(|wish| crash::point("whatsapp obeying", wish))
     }
 
     async fn next_wish(&self) -> Wish {
@@ -371,13 +392,7 @@ impl Life {
 fn ended(last: Option<Happened>) -> Ended {
     match last {
         Some(out @ Happened::LoggedOut(_)) => Ended::Forget(out),
-        Some(
-            Happened::Replaced
-            | Happened::Banned(..)
-            | Happened::Outdated
-            | Happened::Rejected(_)
-            | Happened::NotLinked(_),
-        ) => Ended::Over,
+        Some(happened) if happened.is_final() => Ended::Over,
         _ => {
             tracing::warn!("the connection ended by itself");
             Ended::Again(PAUSE)

@@ -148,6 +148,14 @@ pub enum Wish {
     Cancel,
 }
 
+impl Happened {
+    /// Whether nothing more is tried unasked.
+    pub fn is_final(&self) -> bool {
+        use Happened::{Banned, NotLinked, Outdated, Rejected, Replaced};
+        matches!(self, Replaced | Banned(..) | Outdated | Rejected(_) | NotLinked(_))
+    }
+}
+
 impl Link {
     /// What `happened` makes of this; `now` in milliseconds.
     pub fn after(&self, happened: &Happened, now: i64) -> Link {
@@ -377,7 +385,11 @@ pub fn take_wish(c: &Connection) -> db::Result<Option<Wish>> {
 
 /// Links the chat with oneself to main, once for each account: by its two addresses
 /// it is one chat. On a number of the assistant's own that chat is nobody's.
-pub fn adopt(c: &Connection, pn: &str, own_number: bool) -> db::Result<()> {
+pub fn adopt(c: &Connection, link: &Link, own_number: bool) -> db::Result<()> {
+    let Some(pn) = link.pn.as_deref() else { return Ok(()) };
+    if let Some(lid) = &link.lid {
+        db::people::learn(c, lid, pn)?;
+    }
     if settings::get(c, ADOPTED)?.as_deref() == Some(pn) {
         return Ok(());
     }

@@ -20,6 +20,7 @@ use super::inbound::{Media, MediaKind};
 use super::send::WhatsApp;
 use super::voice;
 use crate::channel::Offer;
+use crate::crash;
 use crate::db::Attachment;
 use crate::turns::dispatch::random_hex;
 
@@ -37,7 +38,20 @@ pub struct Brought {
     /// What is said in a voice note, or why nobody knows.
     pub heard: Option<Result<String, String>>,
     /// Where it lies until the inlet has copied it.
-    pub path: Option<PathBuf>,
+    pub laid: Laid,
+}
+
+/// A fetched file, which is removed after use.
+pub struct Laid(Option<PathBuf>);
+
+impl Laid {
+    /// Removes it.
+    pub async fn remove(self) {
+        if let Some(path) = self.0 {
+            // What stays is removed by the next start.
+            let _ = tokio::fs::remove_file(path).await;
+        }
+    }
 }
 
 /// Fetches what came with a message, and listens to it if it is a voice note.
@@ -91,10 +105,13 @@ async fn fetch(
     let most = MOST >> 20;
     anyhow::ensure!(size <= MOST, "it is larger than the {most} MiB that are taken");
     let _turn = FETCHING.acquire().await?;
-    let path = whatsapp.config().files().join(format!("whatsapp-{}", random_hex()?));
+    // With what goes out, where each start removes what no row names.
+    let name = format!("out/whatsapp-{}", random_hex()?);
+    let path = whatsapp.config().files().join(name);
     let open =
         || std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path);
     let first = client.download_to_writer(media.file, open()?).await;
+    crash::point("whatsapp after fetching", &"file");
     let fetched = match first {
         Ok(file) => Ok(file),
         Err(error) => match asked_again(client, info, media.file).await {
@@ -181,7 +198,9 @@ pub async fn upload(
     let bytes = tokio::fs::read(&path).await.context("the file is gone")?;
     let mimetype = Some(file.mime.clone()).filter(|mime| !mime.is_empty());
     let kind = kind(&file.mime);
+    crash::point("whatsapp before uploading", &"file");
     let lies = client.upload(bytes, kind, UploadOptions::new()).await?;
+    crash::point("whatsapp after uploading", &"file");
     Ok(match kind {
         MediaType::Image => {
             media::image_message(lies, ImageOptions { caption, mimetype, ..Default::default() })

@@ -14,6 +14,7 @@ use super::presence::Typing;
 use crate::channel::{Channel, Mark, Pace, SendError, pacing};
 use crate::config::Config;
 use crate::container::Boxed;
+use crate::crash;
 use crate::db::{self, Ledger, MessageState, OutboxRow, now_ms};
 use crate::prompt::outgoing::is_whatsapp;
 
@@ -157,6 +158,7 @@ impl WhatsApp {
             .send_message_with_options(to, message.clone(), options)
             .await
             .map_err(|e| refused(client, &e))?;
+        crash::point("whatsapp after sending", &"message");
         match tokio::time::timeout(ACKNOWLEDGED, heard).await {
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some(code))) => Ok(Some(ack::judge(&code))),
@@ -244,8 +246,11 @@ impl WhatsApp {
     }
 
     async fn note(&self, happened: Happened) {
+        crash::point("whatsapp before", &happened);
+        let name = crash::name(&happened);
         let note = move |c: &rusqlite::Connection| link::note(c, &happened).map(drop);
         self.ledger().note("how things stand with WhatsApp", note).await;
+        crash::point("whatsapp after", &name);
     }
 
     /// Whether WhatsApp asked for silence: until when, and what to say of it.

@@ -84,6 +84,8 @@ pub struct Screen {
     pub states: Vec<(Jid, Jid, String)>,
     /// "Waiting for this message": what could not be decrypted, and did not come again.
     pub unreadable: Vec<String>,
+    /// Ids that came again with other words.
+    pub altered: Vec<String>,
     /// What happened in groups: group and what, as `add`, `remove`, `subject`.
     pub events: Vec<(Jid, String)>,
 }
@@ -110,6 +112,10 @@ impl Screen {
         self.unreadable.retain(|id| *id != arrival.id);
         if let Some(known) = self.shown.iter_mut().find(|shown| shown.id == arrival.id) {
             known.arrivals += 1;
+            let base = arrival.message.get_base_message();
+            if !known.edited && known.text != text(base) {
+                self.altered.push(arrival.id);
+            }
             return;
         }
         let base = arrival.message.get_base_message();
