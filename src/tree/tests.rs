@@ -213,7 +213,8 @@ fn owners_change_without_following_links() {
     for _ in 0..200 {
         deep = deep.create_dir("d").unwrap();
     }
-    assert!(matches!(f.tree.chown_all(60123, 60123), Err(TreeError::TooDeep(_))));
+    // What is deeper than anything honest stops nobody.
+    assert_eq!(f.tree.chown_all(60123, 60123).unwrap(), Chowned { changed: 127, refused: 2 });
 }
 
 #[test]
