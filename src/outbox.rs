@@ -210,7 +210,8 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
             }
         };
         let now = now_ms();
-        if row.not_before > now {
+        // A longer pause is its channel's to say again, or of a clock that was set back.
+        if (1..=LONGEST_PAUSE).contains(&(row.not_before - now)) {
             return Some(Duration::from_millis(row.not_before.abs_diff(now)));
         }
         let pace = match closed {
@@ -228,7 +229,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                 },
             },
             Ok(Pace::At(at, why)) => {
-                if at - now > SHOWN_PAUSE {
+                if at - now > SHOWN_PAUSE && at != row.not_before {
                     let id = row.id;
                     // If it cannot be noted the pace is asked for again, and says the same.
                     let _ = ledger.write(move |c| db::pace::hold(c, id, at, &why)).await;

@@ -248,9 +248,9 @@ pub fn recent(c: &Connection, jid: &str, since: i64, reason: &str) -> Result<(u3
             count(*) FILTER (WHERE reason = ?3) > 0
          FROM (SELECT turn, trusted, state, reason, stored_at FROM messages
                WHERE chat_jid = ?1 ORDER BY seq DESC LIMIT 1000)
-         WHERE stored_at > ?2",
+         WHERE stored_at BETWEEN ?2 AND ?4",
     )?
-    .query_row(params![jid, since, reason], |r| Ok((r.get(0)?, r.get(1)?)))?)
+    .query_row(params![jid, since, reason, now_ms()], |r| Ok((r.get(0)?, r.get(1)?)))?)
 }
 
 /// The folders with messages that wait for a turn.

@@ -34,7 +34,7 @@ pub use claim::{Claim, claim};
 pub use files::Attachment;
 pub use groups::{Chat, Group, NewGroup, Speakers, Wants};
 pub use incarnations::OpenIncarnation;
-pub use ledger::{Ledger, LedgerError, Result, copy_database, whole};
+pub use ledger::{Ledger, LedgerError, Result, Trouble, copy_database, whole};
 pub use marks::{Emoji, Mark};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::{Origin, SCHEMA_VERSION};
@@ -43,7 +43,7 @@ pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
 pub use rooms::{Closed, Member, Room};
 pub use tasks::{Change, NewTask, Task, TaskStatus};
-pub use turns::{Claimed, OpenTurn, Tokens, TurnRow};
+pub use turns::{Claimed, LONGEST_PAUSE, OpenTurn, Tokens, TurnRow};
 
 /// Milliseconds since 1970: the ledger's clock.
 pub fn now_ms() -> i64 {

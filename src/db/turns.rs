@@ -93,6 +93,9 @@ pub struct Tokens {
     pub cache_write: i64,
 }
 
+/// The longest time between two attempts, milliseconds.
+pub const LONGEST_PAUSE: i64 = 60_000;
+
 const OPEN: &str = "id, kind, session, state, incarnation, cost, attempt, not_before, deadline, created_at, noticed";
 
 fn open_turn(r: &Row<'_>) -> rusqlite::Result<OpenTurn> {
@@ -108,7 +111,8 @@ fn open_turn(r: &Row<'_>) -> rusqlite::Result<OpenTurn> {
         incarnation: r.get::<_, Option<i64>>(4)?.filter(|_| running).map(Incarnation),
         cost: r.get(5)?,
         attempt: r.get(6)?,
-        not_before: r.get(7)?,
+        // No pause is longer, but the clock may have been set back.
+        not_before: r.get::<_, i64>(7)?.min(now_ms() + LONGEST_PAUSE),
         deadline: r.get(8)?,
         created_at: r.get(9)?,
         noticed: r.get(10)?,

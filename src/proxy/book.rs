@@ -39,6 +39,27 @@ pub enum ModelError {
     BrokeOff(String),
 }
 
+impl ModelError {
+    /// Whether it is likely to pass by itself.
+    pub fn passes(&self) -> bool {
+        !matches!(self, ModelError::Status(status) if !matches!(status, 408 | 409 | 429 | 500..))
+    }
+
+    /// One sentence for people.
+    pub fn in_words(&self) -> String {
+        match self {
+            ModelError::Status(status @ (408 | 409 | 429 | 529)) => {
+                format!("The model API is overloaded ({status})")
+            }
+            ModelError::Status(status) => format!("The model API failed ({status})"),
+            ModelError::Unreachable { host, .. } => {
+                format!("The model API at {host} cannot be reached")
+            }
+            ModelError::BrokeOff(_) => "The model's answer broke off".into(),
+        }
+    }
+}
+
 /// What one container used and met since it was last asked.
 #[derive(Debug, Default)]
 pub(super) struct Book {

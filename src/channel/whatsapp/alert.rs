@@ -50,7 +50,7 @@ pub async fn watch(
 }
 
 /// Runs the command with the text as its argument, else what the desktop has.
-async fn tell(command: Option<&str>, text: &str) {
+pub async fn tell(command: Option<&str>, text: &str) {
     let mut run = match command {
         Some(command) => {
             let mut shell = Command::new("/bin/sh");

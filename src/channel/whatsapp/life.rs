@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
@@ -22,13 +22,12 @@ use super::rooms;
 use super::send::WhatsApp;
 use super::store;
 use crate::channel::Inlet;
+use crate::clock::Clock;
 use crate::db::{self, now_ms};
 use crate::outbox::Outbox;
 
 /// How often is looked whether the machine slept or the connection hangs.
 const LOOK: Duration = Duration::from_secs(10);
-/// A jump of the clock that means sleep.
-const SLEPT: Duration = Duration::from_secs(20);
 /// How long a connection may take to carry messages before it is made anew.
 const HANGS: Duration = Duration::from_secs(180);
 /// How long the goodbye may take.
@@ -174,7 +173,7 @@ impl Life {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Ended {
         let mut last: Option<Happened> = None;
-        let mut clock = (SystemTime::now(), Instant::now());
+        let mut clock = Clock::default();
         let mut since = Instant::now();
         loop {
             tokio::select! {
@@ -213,10 +212,7 @@ impl Life {
                     Some(Wish::Link(_) | Wish::Cancel) => {}
                 },
                 () = sleep(LOOK) => {
-                    let (wall, own) = clock;
-                    clock = (SystemTime::now(), Instant::now());
-                    let passed = clock.0.duration_since(wall).unwrap_or_default();
-                    let slept = passed > (clock.1 - own) + SLEPT;
+                    let slept = clock.jump() > 0;
                     let carries = self.whatsapp.client().is_some();
                     let client = running.handle.client();
                     let hangs = !carries && client.is_connected() && since.elapsed() > HANGS;
