@@ -61,6 +61,13 @@ fn no_core_files() {
     }
 }
 
+/// Has the thread for what may block before anything depends on it.
+async fn one_thread() -> anyhow::Result<()> {
+    let tried = std::thread::Builder::new().spawn(|| ());
+    drop(tried.context("no thread can be had: this user has too many processes")?.join());
+    Ok(tokio::task::spawn_blocking(|| ()).await?)
+}
+
 /// Runs until `stop` resolves, then drains within the grace that it says. `ready` is called once, when messages
 /// are taken. Fails without having changed anything that matters.
 pub async fn run(
@@ -70,6 +77,7 @@ pub async fn run(
     stop: impl Future<Output = Duration>,
 ) -> anyhow::Result<()> {
     no_core_files();
+    one_thread().await?;
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
     std::fs::create_dir_all(config.store())?;
     private(&config.store())?;
@@ -156,7 +164,10 @@ pub async fn run(
     ready(&Ready { took, groups, health, passed: choice.passed, practice, whatsapp, news });
     outbox.wake();
     let scheduling = tokio::spawn(scheduler.run());
-    Dispatcher::new(host).run(work, mail, stop).await;
+    tokio::select! {
+        () = Dispatcher::new(host).run(work, mail, stop) => {}
+        () = ledger.damaged() => return stop_here(&config).await,
+    }
 
     // What the last turns said still goes out, if somebody takes it.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -169,6 +180,22 @@ pub async fn run(
     delivery.abort();
     let _ = std::fs::remove_file(&config.socket);
     Ok(())
+}
+
+/// Ends without a drain, which would write into a ledger that is damaged. What was not
+/// acknowledged comes again; guests end with this process.
+async fn stop_here(config: &Config) -> anyhow::Result<()> {
+    let ledger = config.ledger().display().to_string();
+    let text = format!(
+        "{ledger} is damaged, so nothing more is written to it: restore it from a backup, as docs/faults.md says"
+    );
+    tracing::error!("{text}");
+    #[cfg(feature = "whatsapp")]
+    crate::channel::whatsapp::alert::tell(config.alert.as_deref(), &format!("NanoClaw: {text}"))
+        .await;
+    // Chats whose messages could not be stored are being told.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bail!(text)
 }
 
 /// Makes the directory that channels exchange files in, removes what a crash left
@@ -310,7 +337,11 @@ fn stage_program(config: &Config) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(&directory)?;
     let hidden = directory.join(".nanoclaw");
     std::fs::hard_link(&own, &hidden)
-        .or_else(|_| std::fs::copy(&own, &hidden).map(drop))
+        .or_else(|_| {
+            std::fs::copy(&own, &hidden)?;
+            // It is not copied again: a power loss must not leave half of it.
+            std::fs::File::open(&hidden)?.sync_all()
+        })
         .with_context(|| format!("cannot place the guest program in {}", directory.display()))?;
     std::fs::rename(&hidden, &staged)?;
     Ok(directory)
@@ -325,14 +356,13 @@ impl Lock {
     /// Takes the lock, or says who has it.
     pub fn take(path: &Path) -> anyhow::Result<Lock> {
         let directory = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        private(directory)?;
-        let mut file = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let mut options = std::fs::File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let opened = std::fs::create_dir_all(directory)
+            .and_then(|()| private(directory))
+            .and_then(|()| options.open(path));
+        let mut file =
+            opened.with_context(|| format!("cannot write in {}", directory.display()))?;
         // A command that asks who holds the lock holds it itself for an instant.
         let mut tries = 0;
         while file.try_lock().is_err() {

@@ -27,6 +27,7 @@ cfg_if! {
         pub mod backup;
         pub mod channel;
         pub mod cli;
+        pub mod clock;
         pub mod config;
         pub mod container;
         pub mod daemon;

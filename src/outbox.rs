@@ -215,8 +215,9 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
         let now = now_ms();
         // What is held up for longer than its day is given up when that is over.
         let last = row.created_at + GIVE_UP;
-        if row.not_before > now && now < last {
-            return Some(Duration::from_millis(row.not_before.min(last).abs_diff(now)));
+        // A longer pause is its channel's to say again, or of a clock that was set back.
+        if (1..=LONGEST_PAUSE).contains(&(row.not_before - now)) {
+            return Some(Duration::from_millis(row.not_before.abs_diff(now)));
         }
         let pace = match closed {
             Some(closed) => Ok(Pace::Never(closed.reason().into())),
@@ -236,12 +237,12 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                 Delivery::Failed { error: format!("given up after a day: {why}") }
             }
             Ok(Pace::At(at, why)) => {
-                if at - now > SHOWN_PAUSE {
+                if at - now > SHOWN_PAUSE && at != row.not_before {
                     let id = row.id;
                     // If it cannot be noted the pace is asked for again, and says the same.
                     let _ = ledger.write(move |c| db::pace::hold(c, id, at, &why)).await;
                 }
-                return Some(Duration::from_millis(at.abs_diff(now_ms()).max(20)));
+                return Some(Duration::from_millis(at.min(last).abs_diff(now_ms()).max(20)));
             }
             Ok(Pace::Never(error)) => Delivery::Failed { error },
             Err(error) => {

@@ -210,7 +210,9 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
         // A time, and the key that `earlier` adds to it.
         let (time, key) = text.split_once('#').unwrap_or((text, "0"));
         let (Ok(time), Ok(key)) = (chrono::DateTime::parse_from_rfc3339(time), key.parse()) else {
-            return refuse("before: write a time such as 2026-01-31T09:00:00Z, or what `earlier` says");
+            return refuse(
+                "before: write a time such as 2026-01-31T09:00:00Z, or what `earlier` says",
+            );
         };
         before = (time.timestamp_millis(), key);
     }

@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
+use crate::clock::Clock;
 use crate::crash;
 use crate::db::{self, Begun, Ledger, now_ms};
 use crate::ids::Folder;
@@ -37,8 +38,10 @@ pub struct Scheduler {
 impl Scheduler {
     /// Serves until dropped.
     pub async fn run(self) {
+        let (mut clock, mut replan) = (Clock::default(), true);
         loop {
-            let pause = match self.begin_due().await {
+            replan |= clock.jump() < 0;
+            let pause = match self.begin_due(&mut replan).await {
                 Ok(Some(at)) => Duration::from_millis((at - now_ms()).max(0).unsigned_abs()),
                 Ok(None) => LONGEST,
                 Err(error) => {
@@ -53,8 +56,14 @@ impl Scheduler {
         }
     }
 
-    /// Begins what is due, one commit a run, and says when the next is.
-    async fn begin_due(&self) -> db::Result<Option<i64>> {
+    /// Begins what is due, one commit a run, and says when the next is. What was
+    /// planned by another clock, or in another zone, is planned anew before.
+    async fn begin_due(&self, replan: &mut bool) -> db::Result<Option<i64>> {
+        if *replan {
+            let zone = self.zone;
+            self.ledger.write(move |c| db::tasks::replan(c, zone, now_ms())).await?;
+            *replan = false;
+        }
         for due in self.ledger.write(|c| db::occurrences::due(c, now_ms())).await? {
             let zone = self.zone;
             let (id, planned) = (due.id.clone(), due.planned);

@@ -54,9 +54,6 @@ pub enum TreeError {
         /// The most that was accepted.
         limit: usize,
     },
-    /// Directories nested deeper than any honest program does.
-    #[error("{0:?} is nested too deeply")]
-    TooDeep(PathBuf),
     /// Empty, absolute, or with `.` or `..` in it.
     #[error("{0:?} is not a path beneath a directory")]
     BadName(PathBuf),

@@ -140,3 +140,36 @@ fn a_disk_that_is_full_at_the_start_is_told_to_the_owner() {
     free(&home);
     home.start();
 }
+
+#[test]
+fn a_disk_that_turns_read_only_is_told_and_nothing_is_lost() {
+    let Some(home) = Home::on_breaking_disk() else { return };
+    home.add_group("family", "t:1");
+    let daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "a", "before");
+    client.answer("t:1", "before");
+    client.message("t:1", "b", "think:3000 say:said in vain");
+    client.acked("b");
+    home.break_disk();
+    client.message("t:1", "c", "say:written in vain");
+    client.wait("an error", |h| h.lines.iter().any(|l| l["type"] == "error"));
+    client.answer("t:1", "the disk of my machine cannot be written");
+    let before = cpu(daemon.pid());
+    pause(Duration::from_secs(6));
+    let spent = cpu(daemon.pid()) - before;
+    assert!(spent < 150, "it waited with {spent} hundredths of a second of work in 6 s");
+    // What reads still works. Whoever starts it anew is told what is wrong.
+    let (code, out, error) = home.run(&["status", "--json"]);
+    assert_eq!(code, 0, "{out}{error}");
+    daemon.kill();
+    let (code, out, error) = home.run(&["start"]);
+    assert_eq!(code, 1, "{out}{error}");
+    assert!(error.contains("Read-only file system") && error.contains("/disk"), "{error}");
+    home.mend_disk();
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.answer("t:1", "said in vain");
+    client.message("t:1", "c", "say:written again");
+    client.answer("t:1", "written again");
+}

@@ -82,7 +82,7 @@ fn a_model_error_is_told_and_never_posted_as_an_answer() {
     let home = Home::new();
     let (_daemon, client) = serve(&home);
     told(&client, "a", "error:500", "The model API failed (500)");
-    told(&client, "b", "error:529", "The model API failed (529)");
+    told(&client, "b", "error:529", "The model API is overloaded (529)");
     told(&client, "c", "error:400", "The model API refused the request (400)");
     answered(&client, "d");
 }

@@ -144,8 +144,9 @@ fn many_files_deep_directories_and_false_sizes_delay_nobody_else() {
     home.add_group("family", "t:1");
     home.add_group("other", "t:2");
     let folder = home.path().join("groups/family");
-    let deep = (0..120).fold(folder.clone(), |path, _| path.join("d"));
-    std::fs::create_dir_all(&deep).unwrap();
+    for place in [&folder, &home.path().join("data/sessions/family/.claude")] {
+        std::fs::create_dir_all((0..400).fold(place.clone(), |path, _| path.join("d"))).unwrap();
+    }
     std::fs::create_dir_all(folder.join("many")).unwrap();
     for n in 0..20_000 {
         std::fs::write(folder.join(format!("many/{n}")), "").unwrap();

@@ -6,6 +6,7 @@ mod support;
 
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::forge::{mailbox, name, put};
@@ -64,6 +65,8 @@ fn what_is_no_record_is_set_aside_with_a_reason() {
     ] {
         put(&out, next(), bytes);
     }
+    // A terabyte that takes no space.
+    std::fs::File::create(out.join(name(next()))).unwrap().set_len(1 << 40).unwrap();
     symlink(&secret, out.join(name(next()))).unwrap();
     symlink("/nowhere", out.join(name(next()))).unwrap();
     symlink(&out, out.join(name(next()))).unwrap();
@@ -156,6 +159,36 @@ fn a_mailbox_that_is_flooded_ends_its_guest_alone() {
     support::eventually("the guest's end", || !out.exists());
     recovers(&client);
     client.answer("t:2", "undisturbed");
+}
+
+#[test]
+fn a_mailbox_of_countless_files_goes_with_its_guest_and_delays_nobody() {
+    let home = Home::new();
+    let (_daemon, client) = two_groups(&home);
+    let (out, _) = mailbox(&home, "family");
+    let ask = |id: &str| {
+        let began = Instant::now();
+        client.message("t:2", id, &format!("{id}."));
+        client.answer("t:2", &format!("{id}."));
+        began.elapsed()
+    };
+    let calm = (0..5).map(|n| ask(&format!("calm{n}"))).max().unwrap();
+    // Behind one name, or the guest would be ended long before.
+    let heap = out.join(".heap");
+    std::fs::create_dir(&heap).unwrap();
+    for n in 0..50_000 {
+        std::fs::write(heap.join(n.to_string()), "").unwrap();
+    }
+    client.message("t:1", "end", "crash");
+    let mut busy = Duration::ZERO;
+    let mut n = 0;
+    while out.exists() {
+        n += 1;
+        busy = busy.max(ask(&format!("busy{n}")));
+    }
+    println!("{n} answers while it was removed; calm {calm:?}, busy {busy:?}");
+    assert!(busy < calm * 10 + Duration::from_secs(1), "calm {calm:?}, busy {busy:?}");
+    recovers(&client);
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl History {
                 "update_task" => json!({"task_id": target, "prompt": format!("updated {token}")}),
                 "register_group" => {
                     let jid = format!("t:new{token}");
-                    self.networks[1].write(&jid, "hi", "a chat without a group is known");
+                    self.networks[1].write(&jid, "hi", "a chat without a group is known", None);
                     json!({"jid": jid, "name": token, "folder": format!("new-{token}")})
                 }
                 _ => json!({"task_id": target, "note": token}),
@@ -168,7 +168,7 @@ impl History {
                 MAIN => (0, "terminal:main".to_owned()),
                 _ => (1, format!("t:{tool}")),
             };
-            self.networks[network].write(&jid, &token, &format!("tool:schedule_task {call}"));
+            self.networks[network].write(&jid, &token, &format!("tool:schedule_task {call}"), None);
             self.wishes.push(Wish { token, tool, target });
         }
     }

@@ -40,39 +40,37 @@ impl Failure {
         Failure::lasting(format!("The model API refused the credential{status}."))
     }
 
-    /// What an erroneous run tells.
+    /// What an erroneous run tells. Of a failed call of the model it tells the kind,
+    /// never the words, which are for whoever runs the API.
     pub fn of(end: &RunEnd) -> Failure {
-        let said = plain(&end.text, 300);
         let lower = end.text.to_lowercase();
         let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-        match end.status {
-            Some(status @ (401 | 403)) => return Failure::credential(Some(status)),
-            Some(402) => {
-                return Failure::lasting(format!("The model API wants payment (402): {said}"));
+        let status = end.status.unwrap_or(0);
+        let api = |what: &str| format!("The model API {what} ({status}).");
+        match status {
+            401 | 403 => Failure::credential(end.status),
+            402 => Failure::lasting(api("wants payment")),
+            _ if has(&["credit balance", "billing"]) => {
+                Failure::lasting("The account of the model API has no credit.")
             }
-            Some(429) if has(&["credit balance"]) => {}
-            Some(status @ (408 | 409 | 429)) => {
-                return Failure::retry(format!("The model API is busy ({status}): {said}"));
+            408 | 409 | 429 | 529 => Failure::retry(api("is overloaded")),
+            500.. => Failure::retry(api("failed")),
+            _ if has(&["not logged in", "authentication", "invalid api key", "oauth token"]) => {
+                Failure::credential(end.status)
             }
-            Some(status @ 500..) => {
-                return Failure::retry(format!("The model API failed ({status}): {said}"));
-            }
-            _ => {}
-        }
-        if has(&["credit balance", "billing"]) {
-            Failure::lasting(format!("The account of the model API has no credit: {said}"))
-        } else if has(&["not logged in", "authentication", "invalid api key", "oauth token"]) {
-            Failure::credential(end.status)
-        } else if let Some(status @ (400 | 413)) = end.status {
             // Often the conversation itself is what the API refuses (an image, its
             // length); the last attempt begins a new one.
-            Failure::retry(format!("The model API refused the request ({status}): {said}"))
-        } else if let Some(status @ 400..500) = end.status {
-            Failure::lasting(format!("The model API refused the request ({status}): {said}"))
-        } else if matches!(end.subtype.as_str(), "error_max_turns" | "error_max_budget_usd") {
-            Failure::lasting(format!("The agent reached a limit ({}): {said}", end.subtype))
-        } else {
-            Failure::retry(format!("The agent's run failed: {said}"))
+            400 | 413 => Failure::retry(api("refused the request")),
+            404 => Failure::lasting(api("does not know the model")),
+            401.. => Failure::lasting(api("refused the request")),
+            _ if matches!(end.subtype.as_str(), "error_max_turns" | "error_max_budget_usd") => {
+                Failure::lasting(format!("The agent reached a limit ({}).", end.subtype))
+            }
+            _ if has(&["malformed response"]) => {
+                Failure::retry("What answers as the model API is none.")
+            }
+            _ if has(&["api error"]) => Failure::retry("The model API cannot be reached."),
+            _ => Failure::retry(format!("The agent's run failed: {}", plain(&end.text, 300))),
         }
     }
 }
@@ -108,11 +106,14 @@ mod tests {
             (Some(401), "Failed to authenticate"),
             (Some(403), ""),
             (Some(404), "no such model"),
+            (Some(402), ""),
             (Some(429), "Your credit balance is too low"),
             (None, "Not logged in · Please run /login"),
             (None, "Credit balance is too low"),
         ] {
-            assert!(!Failure::of(&end(status, text)).retryable, "{status:?} {text}");
+            let failure = Failure::of(&end(status, text));
+            assert!(!failure.retryable, "{failure:?}");
+            assert!(text.is_empty() || !failure.error.contains(text), "{failure:?}");
         }
     }
 

@@ -38,8 +38,7 @@ const LONGEST: i64 = 4_000;
 pub async fn ask(ledger: &Ledger, limits: Option<Limits>, row: &OutboxRow) -> db::Result<Pace> {
     let (now, jid, length) = (now_ms(), row.chat_jid.clone(), row.text.chars().count());
     let all = limits.map_or(0, |limits| limits.in_all);
-    let sent =
-        ledger.write(move |c| db::pace::sendings(c, &jid, now - MINUTE, now - HOUR, all)).await?;
+    let sent = ledger.write(move |c| db::pace::sendings(c, &jid, now, (MINUTE, HOUR), all)).await?;
     let facts = Facts { now, row: row.id, length, sent };
     Ok(match limits {
         None if !facts.sent.is_stranger => Pace::Now,

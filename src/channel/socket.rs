@@ -361,11 +361,9 @@ fn not_stored(client: &Client, jid: &str, id: &str, error: &crate::db::LedgerErr
     tracing::error!(%error, "a message could not be stored");
     let said = format!("message {id:?} was not stored: {error}; send it again later");
     let line = ToClient::Error { error: &said }.line();
-    if !error.is_disk_full() {
-        return line;
-    }
-    let text = crate::prompt::notices::not_stored();
-    let notice = format!("disk-full-{id}");
+    let Some(trouble) = error.trouble() else { return line };
+    let text = crate::prompt::notices::not_stored(trouble);
+    let notice = format!("not-stored-{id}");
     let send = ToClient::Send { id: &notice, jid, text: &text, reply_to: None, attachments: &[] };
     let _ = client.lines.try_send(send.line());
     line

@@ -308,6 +308,8 @@ fn run(cli: Cli, began: Instant) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
+        // Its first thread, once had, is kept: tokio panics where it wants one in vain.
+        .thread_keep_alive(std::time::Duration::MAX)
         .build()?;
     let config = || -> anyhow::Result<Arc<Config>> {
         let config = Config::load(cli.home.clone(), std::env::vars_os())?;

@@ -11,6 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::process::kill_if;
 use super::{Limits, RuntimeError};
 
@@ -142,7 +144,10 @@ impl Limiter {
     pub fn inside(&self, limits: &Limits) -> Vec<String> {
         match self {
             Limiter::Rlimits => {
-                vec!["prlimit".to_owned(), format!("--nproc={}", limits.pids), "--".to_owned()]
+                // More than this user may have cannot be set.
+                let most = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+                let pids = most.min(limits.pids.into());
+                vec!["prlimit".to_owned(), format!("--nproc={pids}"), "--".to_owned()]
             }
             _ => Vec::new(),
         }

@@ -1,11 +1,11 @@
 //! The writing thread and the handle to it.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::migrate::{self, Origin};
 use super::trace;
@@ -35,14 +35,34 @@ pub enum LedgerError {
     Closed,
 }
 
+/// What only the owner can mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The disk is full.
+    Full,
+    /// The disk refuses to be written, as one that has turned read-only does.
+    Unwritable,
+    /// What is read is no ledger.
+    Damaged,
+}
+
 impl LedgerError {
-    /// Whether the disk is full, which the user can mend.
-    pub fn is_disk_full(&self) -> bool {
-        match self {
-            LedgerError::Sqlite(e) => e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
-            LedgerError::Commit(text) => text.contains("disk is full"),
-            _ => false,
-        }
+    /// What the owner must mend, if that is why.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let text = match self {
+            LedgerError::Sqlite(error) => error.to_string(),
+            LedgerError::Commit(text) => text.clone(),
+            _ => return None,
+        };
+        // The words of SQLite, which a batch that is lost hands on.
+        let words = [
+            ("disk is full", Trouble::Full),
+            ("readonly", Trouble::Unwritable),
+            ("I/O error", Trouble::Unwritable),
+            ("malformed", Trouble::Damaged),
+            ("not a database", Trouble::Damaged),
+        ];
+        words.iter().find(|(words, _)| text.contains(words)).map(|(_, trouble)| *trouble)
     }
 }
 
@@ -65,6 +85,7 @@ type Job =
 #[derive(Clone, Debug)]
 pub struct Ledger {
     jobs: mpsc::Sender<Job>,
+    damaged: Arc<Notify>,
 }
 
 impl Ledger {
@@ -77,17 +98,30 @@ impl Ledger {
     /// [`Ledger::open`], which upgrades one of 1.x too if it is told where from.
     pub fn open_from(path: &Path, origin: Option<&Origin>) -> Result<Ledger> {
         let connection = connect(path)?;
+        doubt(&connection, path)?;
         migrate::run_from(&connection, path, origin)?;
         // Not before: what cannot be upgraded is left as it is, this included.
         connection.execute_batch("PRAGMA journal_mode = WAL")?;
         trace::begin(&connection);
         let (jobs, queue) = mpsc::channel();
+        let damaged = Arc::new(Notify::new());
+        let (mark, tell) = (mark(path), damaged.clone());
         std::thread::Builder::new()
             .name("ledger".into())
             .stack_size(512 * 1024)
-            .spawn(move || write_batches(&connection, &queue))
-            .map_err(|e| LedgerError::Open { path: path.into(), reason: e.to_string() })?;
-        Ok(Ledger { jobs })
+            .spawn(move || write_batches(&connection, &queue, || found_damaged(&mark, &tell)))
+            .map_err(|e| {
+                let reason =
+                    format!("its thread cannot be had ({e}): this user has too many processes");
+                LedgerError::Open { path: path.into(), reason }
+            })?;
+        Ok(Ledger { jobs, damaged })
+    }
+
+    /// Resolves when the ledger was found to be damaged: nothing that it says is to be
+    /// relied upon, and the next start refuses it.
+    pub async fn damaged(&self) {
+        self.damaged.notified().await;
     }
 
     /// Opens an existing ledger to look at, without a thread; works while a daemon
@@ -191,27 +225,67 @@ fn connect(path: &Path) -> Result<Connection> {
 
 fn unusable(error: &dyn std::fmt::Display) -> String {
     format!(
-        "is not a usable ledger ({error}); restore it from a backup, or move it away to begin anew"
+        "is not a usable ledger ({error}); restore it from a backup, as docs/faults.md says, or move it away to begin anew"
     )
 }
 
-fn write_batches(connection: &Connection, queue: &mpsc::Receiver<Job>) {
+/// Where it is noted that a ledger was found damaged, beside it.
+fn mark(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
+fn found_damaged(mark: &Path, tell: &Notify) {
+    // On a disk that refuses it, the next daemon finds the damage as this one did.
+    let _ = std::fs::File::create(mark);
+    tell.notify_one();
+}
+
+/// Refuses a ledger that was found damaged, unless it is another one by now.
+fn doubt(connection: &Connection, path: &Path) -> Result<()> {
+    let mark = mark(path);
+    if !mark.exists() {
+        return Ok(());
+    }
+    match damage(connection) {
+        Some(what) => Err(LedgerError::Open { path: path.into(), reason: unusable(&what) }),
+        None => std::fs::remove_file(&mark)
+            .map_err(|e| LedgerError::Open { path: mark, reason: e.to_string() }),
+    }
+}
+
+/// What a look at every page finds wrong.
+fn damage(connection: &Connection) -> Option<String> {
+    let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    found.map_or_else(
+        |error| Some(error.to_string()),
+        |text: String| Some(text).filter(|t| t != "ok"),
+    )
+}
+
+fn write_batches(connection: &Connection, queue: &mpsc::Receiver<Job>, damaged: impl Fn()) {
     while let Ok(first) = queue.recv() {
         let mut batch = std::iter::once(first).chain(queue.try_iter().take(256)).peekable();
+        let mut doubt = false;
         while batch.peek().is_some() {
-            write_batch(connection, &mut batch);
+            let wrong = write_batch(connection, &mut batch);
+            doubt |= wrong
+                .is_some_and(|why| LedgerError::Commit(why).trouble() == Some(Trouble::Damaged));
+        }
+        if doubt && damage(connection).is_some() {
+            damaged();
         }
     }
 }
 
-/// One transaction, with as many of the jobs as get into it.
-fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) {
+/// One transaction, with as many of the jobs as get into it. What went wrong last, if
+/// anything did.
+fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) -> Option<String> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         let reason = error.to_string();
         jobs.for_each(|job| job(Err(&reason)).0(None));
-        return;
+        return Some(reason);
     }
-    let mut replies = Vec::new();
+    let (mut replies, mut last) = (Vec::new(), None);
     for job in jobs {
         let (reply, wrong) = job(Ok(connection));
         replies.push(reply);
@@ -221,8 +295,9 @@ fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) {
         if connection.is_autocommit() {
             let lost = wrong.unwrap_or_else(|| "the transaction was rolled back".into());
             replies.into_iter().for_each(|reply| reply(Some(lost.clone())));
-            return;
+            return Some(lost);
         }
+        last = wrong.or(last);
     }
     let lost = connection.execute_batch("COMMIT").err().map(|error| {
         // A failed commit may leave the transaction open.
@@ -232,6 +307,7 @@ fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) {
     for reply in replies {
         reply(lost.clone());
     }
+    lost.or(last)
 }
 
 /// Runs `change`, which is part of a larger one, so that an error undoes all of it
@@ -306,7 +382,7 @@ mod tests {
         for (name, outcome) in ["a", "too large", "b", "c"].into_iter().zip(waiting) {
             match outcome.await {
                 Ok(()) => said.push(name.to_owned()),
-                Err(error) => assert!(error.is_disk_full(), "{name}: {error}"),
+                Err(error) => assert!(error.trouble() == Some(Trouble::Full), "{name}: {error}"),
             }
         }
         let names = |c: &Connection| -> Result<Vec<String>> {

@@ -231,8 +231,8 @@ pub fn recent(c: &Connection, jid: &str, since: i64, reason: &str) -> Result<(u3
             count(*) FILTER (WHERE reason = ?3) > 0
          FROM (SELECT turn, trusted, state, reason, stored_at FROM messages
                WHERE chat_jid = ?1 ORDER BY seq DESC LIMIT 1000)
-         WHERE stored_at > ?2",
-        params![jid, since, reason],
+         WHERE stored_at BETWEEN ?2 AND ?4",
+        params![jid, since, reason, now_ms()],
     )
 }
 

@@ -35,7 +35,7 @@ pub mod usage;
 pub use claim::{Claim, claim};
 pub use files::Attachment;
 pub use groups::{Chat, Group, NewGroup, Speakers};
-pub use ledger::{Ledger, LedgerError, Result, copy_database, refuse, whole};
+pub use ledger::{Ledger, LedgerError, Result, Trouble, copy_database, refuse, whole};
 pub use marks::{Emoji, Mark};
 pub use messages::{Incoming, MessageState, Stored, StoredMessage};
 pub use migrate::{Origin, SCHEMA_VERSION};
@@ -44,7 +44,7 @@ pub use outbox::{Delivery, NewRow, OutboxRow};
 pub use requests::{Asked, digest};
 pub use rooms::{Closed, Member, Room};
 pub use tasks::{Change, NewTask, Task, TaskStatus};
-pub use turns::{Claimed, OpenTurn, Tokens, TurnRow};
+pub use turns::{Claimed, LONGEST_PAUSE, OpenTurn, Tokens, TurnRow};
 
 /// Milliseconds since 1970: the ledger's clock.
 pub fn now_ms() -> i64 {

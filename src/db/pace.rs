@@ -10,9 +10,9 @@ use super::sql::Sql;
 /// milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sendings {
-    /// Sent in the chat since `chat_since`, newest first.
+    /// Sent in the chat since the shorter span, newest first.
     pub in_chat: Vec<i64>,
-    /// How many were sent in all since `all_since`.
+    /// How many were sent in all since the longer.
     pub count_in_all: u32,
     /// When the `limit`-th newest of them was sent.
     pub nth_newest: i64,
@@ -22,30 +22,31 @@ pub struct Sendings {
     pub is_stranger: bool,
 }
 
-/// What was sent to the addresses that end like one of WhatsApp's.
+/// What was sent to the addresses that end like one of WhatsApp's within these spans,
+/// in the chat and in all. What bears a later date is of a clock that was set back.
 pub fn sendings(
     c: &Connection,
     jid: &str,
-    chat_since: i64,
-    all_since: i64,
+    now: i64,
+    (in_chat, in_all): (i64, i64),
     limit: u32,
 ) -> Result<Sendings> {
-    const SENT: &str = "FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND (chat_jid LIKE '%@s.whatsapp.net'
+    const SENT: &str = "FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND sent_at <= ?2 AND (chat_jid LIKE '%@s.whatsapp.net'
         OR chat_jid LIKE '%@lid' OR chat_jid LIKE '%@g.us')";
-    let in_chat = c.all(
-        "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND chat_jid = ?2
-         ORDER BY sent_at DESC",
-        params![chat_since, jid],
+    let sent = c.all(
+        "SELECT sent_at FROM outbox INDEXED BY outbox_sent WHERE sent_at > ?1 AND sent_at <= ?2
+            AND chat_jid = ?3 ORDER BY sent_at DESC",
+        params![now - in_chat, now, jid],
     )?;
     let (count_in_all, last_in_all) =
-        c.one(format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [all_since])?;
+        c.one(format!("SELECT count(*), COALESCE(max(sent_at), 0) {SENT}"), [now - in_all, now])?;
     let mut nth_newest = 0;
     if limit > 0 && count_in_all >= limit {
-        let sql = format!("SELECT sent_at {SENT} ORDER BY sent_at DESC LIMIT 1 OFFSET ?2");
-        nth_newest = c.one(&sql, params![all_since, limit - 1])?;
+        let sql = format!("SELECT sent_at {SENT} ORDER BY sent_at DESC LIMIT 1 OFFSET ?3");
+        nth_newest = c.one(&sql, params![now - in_all, now, limit - 1])?;
     }
     Ok(Sendings {
-        in_chat,
+        in_chat: sent,
         count_in_all,
         nth_newest,
         last_in_all,

@@ -168,6 +168,26 @@ pub fn resume(c: &Connection, id: &str, owner: Tz, now: i64) -> Result<Task> {
     existing(c, id)
 }
 
+/// Finds the next run of each task that repeats anew, where it lies ahead: the clock
+/// or the owner's zone may not be what it was planned by.
+pub fn replan(c: &Connection, owner: Tz, now: i64) -> Result<()> {
+    for task in list(c, None)? {
+        let ahead = task.status == TaskStatus::Active && task.next_run.is_some_and(|at| at > now);
+        if !ahead || task.schedule_type == "once" {
+            continue;
+        }
+        // One that cannot be read is paused, and told, when it is due.
+        let next = task.schedule(owner).ok().and_then(|s| s.next_after(instant(now)));
+        if let Some(next) =
+            next.map(|next| next.timestamp_millis()).filter(|next| task.next_run != Some(*next))
+        {
+            let sql = "UPDATE scheduled_tasks SET next_run = ?2 WHERE id = ?1";
+            c.run(sql, params![task.id, iso(next)])?;
+        }
+    }
+    Ok(())
+}
+
 /// Deletes a task and its run logs. What it did stays: its occurrences and turns. A
 /// run that has begun goes on; its turn is returned.
 pub fn cancel(c: &Connection, id: &str) -> Result<Option<TurnId>> {

@@ -107,6 +107,18 @@ fn a_command_is_a_turn_of_its_own_after_what_was_written_before_it() {
 }
 
 #[test]
+fn a_pause_that_another_clock_began_is_as_long_as_any() {
+    let (_dir, c) = ledger();
+    with_family(&c, &["1"]);
+    messages::store(&c, &message("1", "a"), MessageState::Queued, None).unwrap();
+    let one = incarnations::open(&c, &family(), "bwrap").unwrap();
+    let turn = claimed(&c, one).unwrap().open.id;
+    turns::requeue(&c, turn, now_ms() + 86_400_000, true, "x").unwrap();
+    let left = turns::open(&c, turn).unwrap().not_before - now_ms();
+    assert!((1..=LONGEST_PAUSE).contains(&left), "{left}");
+}
+
+#[test]
 fn a_turn_ends_once_and_takes_its_messages_along() {
     let (_dir, c) = ledger();
     with_family(&c, &["1"]);

@@ -10,6 +10,9 @@ use super::{now_ms, tasks};
 use crate::ids::{Incarnation, TurnId};
 use crate::ipc::record::{Session, TurnKind};
 
+/// The longest time between two attempts, milliseconds.
+pub const LONGEST_PAUSE: i64 = 60_000;
+
 row! {
     /// A turn that has no end yet.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +29,9 @@ row! {
         pub cost: u32,
         /// Attempts begun.
         pub attempt: u32,
-        /// Not to be tried before, milliseconds.
-        pub not_before: i64,
+        /// Not to be tried before, milliseconds. No pause is longer, but the clock may
+        /// have been set back.
+        pub not_before: i64 => |at: i64| at.min(now_ms() + LONGEST_PAUSE),
         /// Ends at, milliseconds, once it runs.
         pub deadline: Option<i64>,
         /// Made at, milliseconds.

@@ -5,22 +5,27 @@
 
 use std::time::Duration;
 
+use crate::db::Trouble;
 use crate::prices::dollars;
 
 /// What happens after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The host tries again by itself.
-    Retry(Duration),
     /// Only a new message helps; nothing else will be done.
     WriteAgain,
-    /// The owner must mend something first; `nanoclaw status` says what.
-    OwnerMustAct,
+    /// The owner must do this first.
+    OwnerMustAct(&'static str),
 }
 
-/// For a turn that takes long.
-pub fn still_working(since: Duration) -> String {
-    format!("Still working on this, for {} now.", words(since))
+/// For a turn that takes long; `failed` is why its last attempt did, if there was one.
+pub fn still_working(since: Duration, failed: Option<&str>) -> String {
+    let since = words(since);
+    match failed {
+        Some(why) => {
+            format!("Still trying, for {since} now: {}. I go on by myself.", plain(why))
+        }
+        None => format!("Still working on this, for {since} now."),
+    }
 }
 
 /// For a group that demands a virtual machine where there is none.
@@ -36,11 +41,9 @@ pub fn waits_for_a_machine(runtime: &str) -> String {
 pub fn failed(reason: &str, next: Next) -> String {
     let reason = plain(reason);
     let next = match next {
-        Next::Retry(wait) => format!("I will try again in {}.", words(wait)),
         Next::WriteAgain => "I will not try again by myself: please write again.".into(),
-        Next::OwnerMustAct => {
-            "My owner must mend that first (\"nanoclaw status\" says more); then please write again."
-                .into()
+        Next::OwnerMustAct(what) => {
+            format!("My owner must mend that first: {what}. Then please write again.")
         }
     };
     format!("I could not answer: {reason}. {next}")
@@ -131,11 +134,16 @@ pub fn left_out(count: usize) -> String {
     )
 }
 
-/// For a message that could not be stored, because the disk is full.
-pub fn not_stored() -> String {
-    "I could not store your message, so I will not answer it: the disk of my machine is full. \
-     Please make room, then write again."
-        .into()
+/// For a message that could not be stored.
+pub fn not_stored(trouble: Trouble) -> String {
+    let why = match trouble {
+        Trouble::Full => "the disk of my machine is full. Please make room",
+        Trouble::Unwritable => "the disk of my machine cannot be written. Please mend that",
+        Trouble::Damaged => {
+            "my ledger is damaged, and I stop. My owner must restore it from a backup"
+        }
+    };
+    format!("I could not store your message, so I will not answer it: {why}, then write again.")
 }
 
 /// For what an agent says without being asked, where it is too much.
@@ -172,14 +180,17 @@ mod tests {
     #[test]
     fn notices_say_what_happened_and_what_happens_next() {
         assert_eq!(
-            still_working(Duration::from_secs(181)),
+            still_working(Duration::from_secs(181), None),
             "Still working on this, for 3 minutes now."
         );
         assert_eq!(
-            failed("the model is overloaded.", Next::Retry(Duration::from_secs(20))),
-            "I could not answer: the model is overloaded. I will try again in 20 seconds."
+            still_working(Duration::from_secs(181), Some("The model API failed (500).")),
+            "Still trying, for 3 minutes now: The model API failed (500). I go on by myself."
         );
-        assert!(failed("the key was refused", Next::OwnerMustAct).contains("nanoclaw status"));
+        assert_eq!(
+            failed("the key was refused", Next::OwnerMustAct("set another")),
+            "I could not answer: the key was refused. My owner must mend that first: set another. Then please write again."
+        );
         assert!(
             failed(" \n", Next::WriteAgain)
                 .starts_with("I could not answer: the reason is not known. I will not")

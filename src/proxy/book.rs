@@ -1,4 +1,5 @@
-//! What one container used of the model since it was last asked.
+//! What one container used of the model since it was last asked, and whether the
+//! model can be had.
 //!
 //! In memory only: the daemon carries it into the ledger.
 
@@ -19,22 +20,81 @@ pub struct Usage {
     pub cache_write_tokens: u64,
 }
 
-/// What was used and not asked for yet.
+/// Why the model gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// It answered with an error status, such as 401.
+    #[error("the model API answered {0}")]
+    Status(u16),
+    /// It could not be asked.
+    #[error("cannot reach {host}: {reason}")]
+    Unreachable {
+        /// Host and port of the API.
+        host: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// Its answer broke off, or reported an error on its way.
+    #[error("the model's answer broke off: {0}")]
+    BrokeOff(String),
+}
+
+impl ModelError {
+    /// Whether it is likely to pass by itself.
+    pub fn passes(&self) -> bool {
+        !matches!(self, ModelError::Status(status) if !matches!(status, 408 | 409 | 429 | 500..))
+    }
+
+    /// One sentence for people.
+    pub fn in_words(&self) -> String {
+        match self {
+            ModelError::Status(status @ (408 | 409 | 429 | 529)) => {
+                format!("The model API is overloaded ({status})")
+            }
+            ModelError::Status(status) => format!("The model API failed ({status})"),
+            ModelError::Unreachable { host, .. } => {
+                format!("The model API at {host} cannot be reached")
+            }
+            ModelError::BrokeOff(_) => "The model's answer broke off".into(),
+        }
+    }
+}
+
+/// What one container used and met since it was last asked.
 #[derive(Debug, Default)]
-pub(super) struct Book(Mutex<Vec<Usage>>);
+pub(super) struct Book {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    usage: Vec<Usage>,
+    error: Option<ModelError>,
+}
 
 impl Book {
-    /// What was used since this was last asked.
     pub(super) fn take(&self) -> Vec<Usage> {
-        std::mem::take(&mut self.lock())
+        std::mem::take(&mut self.lock().usage)
+    }
+
+    pub(super) fn error(&self) -> Option<ModelError> {
+        self.lock().error.clone()
     }
 
     pub(super) fn add(&self, usage: Usage) {
-        self.lock().push(usage);
+        self.lock().usage.push(usage);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Usage>> {
-        // Each critical section is one call, so a poisoned list is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn failed(&self, error: ModelError) {
+        self.lock().error = Some(error);
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.lock().error = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each critical section is one assignment, so a poisoned state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

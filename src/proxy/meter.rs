@@ -12,7 +12,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use serde::Deserialize;
 
 use super::answer::BoxError;
-use super::book::{Book, Usage};
+use super::book::{Book, ModelError, Usage};
 
 /// The longest line of a stream that may hold usage, in bytes; longer ones carry
 /// content.
@@ -107,6 +107,7 @@ impl Meter {
                 self.usage.get_or_insert_default().raise(&counts)
             }
             Ok(Event::MessageStop) => self.end(),
+            Ok(Event::Error { error }) => self.book.failed(ModelError::BrokeOff(error.kind)),
             Ok(Event::MessageDelta { usage: None } | Event::Other) | Err(_) => {}
         }
     }
@@ -139,7 +140,7 @@ impl Usage {
 
 /// Most lines carry content; only those that can matter are parsed.
 fn matters(line: &[u8]) -> bool {
-    let names: [&[u8]; 3] = [b"message_start", b"message_delta", b"message_stop"];
+    let names: [&[u8]; 4] = [b"message_start", b"message_delta", b"message_stop", b"error"];
     // `type` comes first in what the API writes, but that is not promised: look
     // at the whole line.
     line.starts_with(b"data:")
@@ -156,8 +157,17 @@ enum Event {
         usage: Option<Counts>,
     },
     MessageStop,
+    Error {
+        error: Reason,
+    },
     #[serde(other)]
     Other,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -211,7 +221,11 @@ where
                 }
                 Some(Ok(frame))
             }
-            Some(Err(error)) => Some(Err(error.into())),
+            Some(Err(error)) => {
+                let error = error.into();
+                this.meter.book.failed(ModelError::BrokeOff(super::client::root_cause(&*error)));
+                Some(Err(error))
+            }
             None => {
                 this.meter.end();
                 None
@@ -305,6 +319,16 @@ mod tests {
         assert!(meter.held.is_empty());
         drop(meter);
         assert_eq!(book.take(), []);
+    }
+
+    #[test]
+    fn an_error_in_the_stream_is_noted() {
+        let book = Arc::new(Book::default());
+        let mut meter = Meter::new(book.clone(), Form::Stream);
+        meter.see(b"data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n");
+        assert_eq!(book.error(), Some(ModelError::BrokeOff("overloaded_error".to_owned())));
+        book.succeeded();
+        assert_eq!(book.error(), None);
     }
 
     use proptest::strategy::Strategy as _;

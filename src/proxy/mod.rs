@@ -23,6 +23,6 @@ mod practice;
 mod serve;
 mod web;
 
-pub use book::Usage;
+pub use book::{ModelError, Usage};
 pub use credential::{Credential, Secret};
 pub use serve::{DEFAULT_BASE, Egress, Proxy, Serving, Tenant, Upstream};

@@ -10,6 +10,7 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, Heade
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use super::answer::{self, Answer};
+use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
 use super::meter::{Form, Meter, Metered};
@@ -79,7 +80,7 @@ pub(super) async fn serve(tenancy: &Tenancy, request: Request<Incoming>) -> Answ
 }
 
 async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
-    let upstream = &tenancy.proxy.upstream;
+    let (upstream, book) = (&tenancy.proxy.upstream, &tenancy.book);
     let sent = match prepare(tenancy, request) {
         Ok((client, request)) => client.execute(request).await.map_err(|error| cause(&error)),
         Err(reason) => Err(Cause::Reason(reason)),
@@ -88,9 +89,11 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
         Ok(response) => hyper::Response::<reqwest::Body>::from(response),
         Err(Cause::TooLarge) => return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         Err(Cause::Reason(reason)) => {
-            let error = format!("cannot reach {}: {reason}", upstream.host());
+            let error = ModelError::Unreachable { host: upstream.host(), reason };
             tracing::warn!(group = %tenancy.tenant.group, incarnation = %tenancy.tenant.incarnation, "{error}");
-            return answer::api_error(StatusCode::BAD_GATEWAY, &format!("NanoClaw {error}"));
+            let answer = answer::api_error(StatusCode::BAD_GATEWAY, &format!("NanoClaw {error}"));
+            book.failed(error);
+            return answer;
         }
     };
     let (mut parts, body) = response.into_parts();
@@ -103,14 +106,16 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     }
     if !parts.status.is_success() {
         tracing::warn!(group = %tenancy.tenant.group, status = parts.status.as_u16(), "the model API refused");
+        book.failed(ModelError::Status(parts.status.as_u16()));
         return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
     }
+    book.succeeded();
     if parts.headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
         tracing::warn!(
             "the model API compresses although it was asked not to: this answer is not metered"
         );
     }
-    let meter = Meter::new(tenancy.book.clone(), form(&parts.headers));
+    let meter = Meter::new(book.clone(), form(&parts.headers));
     Answer::from_parts(parts, Metered::new(body, meter).boxed_unsync())
 }
 
@@ -201,6 +206,7 @@ async fn rehearse(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> 
         return answer::json(StatusCode::OK, &practice::count_tokens(&body));
     }
     let reply = practice::reply(&body);
+    tenancy.book.succeeded();
     tenancy.book.add(reply.usage());
     if practice::wants_stream(&body) {
         answer::with(StatusCode::OK, "text/event-stream", reply.to_stream())

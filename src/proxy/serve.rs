@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::answer::Answer;
-use super::book::{Book, Usage};
+use super::book::{Book, ModelError, Usage};
 use super::client::LazyClient;
 use super::credential::Credential;
 use super::dial::Dialer;
@@ -189,6 +189,11 @@ impl Serving {
     /// An answer is in it before the container has seen its end.
     pub fn take_usage(&self) -> Vec<Usage> {
         self.book.take()
+    }
+
+    /// The last failure of the model API, unless it has worked since.
+    pub fn last_model_error(&self) -> Option<ModelError> {
+        self.book.error()
     }
 }
 

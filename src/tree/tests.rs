@@ -213,7 +213,10 @@ fn owners_change_without_following_links() {
     for _ in 0..200 {
         deep = deep.create_dir("d").unwrap();
     }
-    assert!(matches!(f.tree.chown_all(60123, 60123), Err(TreeError::TooDeep(_))));
+    // What is deeper than anything honest stops nobody.
+    f.tree.chown_all(60123, 60123).unwrap();
+    let first = std::fs::metadata(f.guest("sub/d")).unwrap();
+    assert_eq!(first.uid(), 60123);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::guest::{self, Guest, Host};
 use super::rows::{self, Ended, Payload};
 use super::slots::Place;
 use super::state::{self, Effect, Event, Rules, State};
+use crate::clock::Clock;
 use crate::crash;
 use crate::db::usage::Spent;
 use crate::db::{self, now_ms};
@@ -57,6 +58,7 @@ pub struct Actor {
     pub(super) crash: bool,
     /// Times and limits, with what the group wants otherwise.
     pub(super) rules: Rules,
+    clock: Clock,
     place: Option<Place>,
     asking: Option<JoinHandle<()>>,
 }
@@ -84,6 +86,7 @@ impl Actor {
             spent: Vec::new(),
             working: BTreeMap::new(),
             last_error: None,
+            clock: Clock::default(),
         };
         actor.weigh().await;
         actor.handle(Event::Tick).await;
@@ -106,6 +109,10 @@ impl Actor {
                     Some(Message::Event(Event::Tick))
                 }
             };
+            let jump = actor.clock.jump();
+            if jump != 0 {
+                actor.handle(Event::Jumped(jump)).await;
+            }
             match message {
                 None => return,
                 Some(Message::Mail) => actor.read_mail().await,

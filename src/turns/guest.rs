@@ -301,8 +301,7 @@ fn mounts(host: &Host, group: &Group, id: Incarnation) -> Vec<Mount> {
 }
 
 pub(super) fn own(path: &std::path::Path, uid: u32, gid: u32) -> Result<(), GuestError> {
-    Tree::open(path)?.chown_all(uid, gid)?;
-    Ok(())
+    Ok(Tree::open(path)?.chown_all(uid, gid)?)
 }
 
 pub(super) fn io(path: &std::path::Path, source: std::io::Error) -> GuestError {
@@ -327,8 +326,9 @@ async fn listen(
         }
         let text: String =
             String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(400).collect();
-        // Engines end with a hint to their own manual, which helps nobody in a chat.
-        if text.is_empty() || text.contains("--help'") {
+        // Engines end with a hint to their own manual, a panic with one to its author,
+        // which helps nobody in a chat.
+        if text.is_empty() || text.contains("--help'") || text.starts_with("note: run with") {
             continue;
         }
         tracing::debug!(group = %folder, guest = text);

@@ -12,6 +12,7 @@ use crate::ipc::host::HostMailbox;
 use crate::ipc::record::{GuestRecord, HostRecord, MAX_RECORD, Session};
 use crate::prompt::chat_text::chat_text;
 use crate::prompt::notices;
+use crate::proxy::ModelError;
 use crate::requests;
 
 impl Actor {
@@ -76,8 +77,16 @@ impl Actor {
                     self.last_error = Some(error);
                     return true;
                 }
+                // The guest is not asked whose fault it was.
+                let model = self.guest.as_ref().and_then(|g| g.serving.last_model_error());
+                let outage = model.filter(|model| retryable && model.passes());
+                let error = outage.as_ref().map_or(error, ModelError::in_words);
+                let event = match outage {
+                    Some(_) => Event::Outage(turns),
+                    None => Event::Failed { turns, retryable },
+                };
                 let payload = Payload { error: Some(error), ..Payload::default() };
-                self.apply_or_drain(Event::Failed { turns, retryable }, number, payload, live).await
+                self.apply_or_drain(event, number, payload, live).await
             }
             GuestRecord::Session { turn, session_id } => self
                 .record(number, move |c, folder, _| match db::turns::facts(c, turn)? {

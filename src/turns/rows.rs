@@ -73,7 +73,9 @@ pub fn apply(c: &Connection, effects: &[Effect], payload: &Payload) -> db::Resul
                 let jid = db::turns::jid(c, *turn)?;
                 let age = db::now_ms() - db::turns::open(c, *turn)?.created_at;
                 let since = Duration::from_millis(age.unsigned_abs());
-                say(c, Some(*turn), "notice:working", &jid, &notices::still_working(since))?;
+                let failed = db::turns::row(c, turn.0)?.and_then(|row| row.error);
+                let text = notices::still_working(since, failed.as_deref());
+                say(c, Some(*turn), "notice:working", &jid, &text)?;
             }
             Effect::Dead(id) => {
                 let reason = payload.error.as_deref().unwrap_or("ended");
@@ -182,14 +184,26 @@ fn reason(why: Why, payload: &Payload) -> String {
     }
 }
 
-/// What helps. A credential and a missing program are the owner's to mend.
+/// What helps, by what the reason says: these are the owner's to mend.
 fn next(reason: &str) -> notices::Next {
-    let owner = ["credential", "no credit", "wants payment", "is missing", "cannot start"];
-    if owner.iter().any(|word| reason.contains(word)) {
-        notices::Next::OwnerMustAct
-    } else {
-        notices::Next::WriteAgain
-    }
+    const OWNERS: [(&str, &str); 8] = [
+        (
+            "credential",
+            "set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN anew in .env and start me again",
+        ),
+        ("no credit", "put money on the account of the model API"),
+        ("wants payment", "put money on the account of the model API"),
+        (
+            "not know the model",
+            "name another in NANOCLAW_MODEL or with `nanoclaw groups set --model`",
+        ),
+        ("cannot be reached", "look at the network of my machine and at ANTHROPIC_BASE_URL"),
+        ("model API is none", "look at ANTHROPIC_BASE_URL, and at what lies between"),
+        ("is missing", "`nanoclaw doctor` says more"),
+        ("cannot start", "`nanoclaw doctor` says more"),
+    ];
+    let owners = OWNERS.iter().find(|(words, _)| reason.contains(words));
+    owners.map_or(notices::Next::WriteAgain, |(_, what)| notices::Next::OwnerMustAct(what))
 }
 
 fn turn_of(effect: &Effect) -> Option<TurnId> {

@@ -210,6 +210,8 @@ pub enum Event {
         /// Whether another attempt may help.
         retryable: bool,
     },
+    /// These turns found no model, which is not their fault (its mailbox).
+    Outage(Vec<TurnId>),
     /// So many background tasks live in the guest's CLI (its mailbox).
     Background(u32),
     /// Whether there is no guest for this group because what it demands is not here
@@ -230,6 +232,8 @@ pub enum Event {
         /// Whether the host had died.
         crash: bool,
     },
+    /// The clock was set by so much, or the machine slept for so long (the actor).
+    Jumped(i64),
     /// Time passed (the actor).
     Tick,
     /// The daemon is ending: finish what runs, begin nothing (the daemon).

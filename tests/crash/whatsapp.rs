@@ -160,7 +160,8 @@ impl Visit<'_> {
         if self.word == "Refused" {
             let path = self.phones.rig.home.path().join("store/messages.db");
             let c = rusqlite::Connection::open(path).unwrap();
-            let sql = "UPDATE settings SET value = json_remove(value, '$.quiet') WHERE key = 'whatsapp'";
+            let sql =
+                "UPDATE settings SET value = json_remove(value, '$.quiet') WHERE key = 'whatsapp'";
             c.execute(sql, []).unwrap();
         }
     }

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use hyper::{Request, Response, StatusCode};
-use nanoclaw::proxy::{Credential, DEFAULT_BASE, Egress, Proxy, Secret, Upstream, Usage};
+use nanoclaw::proxy::{
+    Credential, DEFAULT_BASE, Egress, ModelError, Proxy, Secret, Upstream, Usage,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
@@ -247,13 +249,18 @@ async fn an_unreachable_model_is_explained_until_it_is_back() {
         message.starts_with(&format!("NanoClaw cannot reach http://{address}: Connection refused")),
         "{message}"
     );
-    for text in [body, shown] {
+    let noted = rig.serving.last_model_error().unwrap();
+    assert!(
+        matches!(&noted, ModelError::Unreachable { reason, .. } if reason.contains("refused")),
+        "{noted:?}"
+    );
+    for text in [body, shown, noted.to_string(), format!("{noted:?}")] {
         assert!(!text.contains(KEY) && !text.contains("hidden"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn refusals_pass_through() {
+async fn refusals_pass_through_and_are_noted_until_a_success() {
     let (mut server, rig) = to_server().await;
     let body =
         r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
@@ -261,6 +268,11 @@ async fn refusals_pass_through() {
         server.arrived.recv().await.unwrap().answer_with(StatusCode::UNAUTHORIZED, body).await
     });
     assert_eq!((status, text.as_str()), (StatusCode::UNAUTHORIZED, body));
+    assert_eq!(rig.serving.last_model_error(), Some(ModelError::Status(401)));
+    tokio::join!(rig.ask(messages("{}")), async {
+        server.arrived.recv().await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(rig.serving.last_model_error(), None);
 }
 
 #[tokio::test]

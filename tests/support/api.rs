@@ -2,7 +2,7 @@
 //! have the agent run a command.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,12 @@ pub enum Act {
     Say(&'static str),
     /// Has the agent run a command, and answers with what it printed.
     Bash(String),
+    /// Answers these bytes, whatever they are, and hangs up.
+    Raw(&'static str),
+    /// Begins this answer and hangs up in the middle of it.
+    Cut(&'static str),
+    /// Takes the question and says nothing.
+    Silence,
 }
 
 /// One request: its headers as they came, and its body.
@@ -104,11 +110,27 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
         let act = shared.act.lock().unwrap().clone();
         let (status, kind, text) = reply(&act, &body);
         shared.asked.lock().unwrap().push(Asked { head, body });
+        match act {
+            Act::Raw(bytes) => {
+                writer.write_all(bytes.as_bytes()).ok()?;
+                return writer.shutdown(Shutdown::Both).ok();
+            }
+            // Until the other side has had enough.
+            Act::Silence => return reader.read(&mut [0]).ok().map(drop),
+            _ => {}
+        }
         let head = format!(
             "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
             text.len()
         );
-        writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(text.as_bytes())).ok()?;
+        let half = if matches!(act, Act::Cut(_)) { text.len() / 2 } else { text.len() };
+        writer
+            .write_all(head.as_bytes())
+            .and_then(|()| writer.write_all(&text.as_bytes()[..half]))
+            .ok()?;
+        if half < text.len() {
+            return writer.shutdown(Shutdown::Both).ok();
+        }
     }
 }
 
@@ -131,7 +153,8 @@ fn reply(act: &Act, body: &Value) -> (u16, &'static str, String) {
             "tool_use",
         ),
         Act::Bash(_) => spoken(&format!("after: {}", result.concat())),
-        Act::Say(text) => spoken(text),
+        Act::Say(text) | Act::Cut(text) | Act::Raw(text) => spoken(text),
+        Act::Silence => spoken(""),
     };
     let message = json!({"id": format!("msg_{}", messages.len()), "type": "message", "role": "assistant",
         "model": body["model"], "content": [], "stop_reason": null, "usage": {"input_tokens": 5, "output_tokens": 1}});

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub mod api;
 pub mod forge;
-mod special;
+pub mod special;
 
 /// The program under test.
 pub const NANOCLAW: &str = env!("CARGO_BIN_EXE_nanoclaw");

@@ -7,8 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::channel::SendError;
-use crate::crash;
-use crate::db::{self, Ledger};
 
 /// The sends that wait, by message id.
 #[derive(Default)]

@@ -56,7 +56,7 @@ pub async fn watch(
 }
 
 /// Runs the command with the text as its last argument, else what the desktop has.
-async fn tell(command: Option<&str>, text: &str) {
+pub async fn tell(command: Option<&str>, text: &str) {
     let desktop = if cfg!(target_os = "macos") {
         r#"osascript -e 'on run argv' -e 'display notification (item 1 of argv) with title "NanoClaw"' -e 'end run'"#
     } else {

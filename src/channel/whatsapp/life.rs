@@ -14,7 +14,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use whatsapp_rust::prelude::{Client, Event};
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
-use super::ack;
 use super::client::{self, Running};
 use super::contacts;
 use super::hook::{self, Hook};
@@ -24,7 +23,7 @@ use super::send::WhatsApp;
 use super::store;
 use crate::channel::Inlet;
 use crate::crash;
-use crate::db::now_ms;
+use crate::db::{self, now_ms};
 use crate::outbox::Outbox;
 
 /// How often is looked whether the machine slept or the connection hangs.

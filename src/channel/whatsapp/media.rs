@@ -70,7 +70,7 @@ pub async fn bring(
             tracing::warn!(id = %info.id, %error, "a file could not be fetched");
             let why = format!("{}: {error:#}", media.name);
             let heard = voice.then(|| Err("it could not be fetched".into()));
-            return Brought { offer: Err(why), heard, path: None };
+            return Brought { offer: Err(why), heard, laid: Laid(None) };
         }
     };
     let heard = match (voice, &config.transcribe) {
@@ -80,7 +80,7 @@ pub async fn bring(
     };
     let shown = path.display().to_string();
     let offer = Offer::new(shown, media.mime.clone(), media.name.clone());
-    Brought { offer: Ok(offer), heard, path: Some(path) }
+    Brought { offer: Ok(offer), heard, laid: Laid(Some(path)) }
 }
 
 /// The text of a message with what is said in its voice note.

@@ -1,6 +1,7 @@
 //! The function itself: [`step`] at the top, what it leans on below.
 
 use super::{Effect, Event, Guest, Phase, Rules, State, Turn, Why};
+use crate::db::LONGEST_PAUSE;
 use crate::ids::TurnId;
 
 /// The one decision. `now` is in milliseconds since 1970.
@@ -48,7 +49,11 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
             }
         }
         Event::Failed { turns, retryable } => {
-            fail(rules, &mut s, &mut effects, now, *retryable, true, |t| turns.contains(&t.id));
+            let end = if *retryable { End::Fault } else { End::Final };
+            fail(rules, &mut s, &mut effects, now, end, |t| turns.contains(&t.id));
+        }
+        Event::Outage(turns) => {
+            fail(rules, &mut s, &mut effects, now, End::Outage, |t| turns.contains(&t.id));
         }
         Event::Background(count) => {
             if let Guest::Live { background, .. } = &mut s.guest {
@@ -76,12 +81,14 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         }
         Event::Buried { crash } => {
             let given = |t: &Turn| t.phase.is_given();
-            fail(rules, &mut s, &mut effects, now, true, !crash, given);
+            let end = if *crash { End::HostDied } else { End::Fault };
+            fail(rules, &mut s, &mut effects, now, end, given);
             if let Some(id) = s.incarnation() {
                 effects.extend([Effect::Dead(id), Effect::Clean(id), Effect::FreeSlot]);
             }
             s.guest = Guest::Absent;
         }
+        Event::Jumped(by) => s.shift(*by),
         Event::Tick => tick(rules, &mut s, &mut effects, now),
         Event::Drain => {
             s.draining = true;
@@ -94,6 +101,27 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         go_on(rules, &mut s, &mut effects, now);
     }
     (s, effects)
+}
+
+impl State {
+    /// Keeps every span of time as it is where the clock is not: deadlines are for
+    /// work, and there was none while the machine slept. The day's end stays.
+    fn shift(&mut self, by: i64) {
+        match &mut self.guest {
+            Guest::Waiting { since: at }
+            | Guest::Starting { since: at, .. }
+            | Guest::Live { idle_since: Some(at), .. }
+            | Guest::Closing { until: at, .. } => *at += by,
+            _ => {}
+        }
+        for turn in &mut self.turns {
+            turn.created_at += by;
+            let (Phase::Queued { not_before: at }
+            | Phase::Given { deadline: at }
+            | Phase::Interrupted { until: at, .. }) = &mut turn.phase;
+            *at += by;
+        }
+    }
 }
 
 /// What follows from the state alone, whatever the event was.
@@ -137,21 +165,36 @@ fn give_and_claim(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: 
     }
 }
 
+/// Why an attempt ended.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// Something failed; another attempt may not.
+    Fault,
+    /// Another attempt would fail likewise.
+    Final,
+    /// There was no model. Not the turn's fault, and it may take a while.
+    Outage,
+    /// The host died. Not the turn's fault, and over.
+    HostDied,
+}
+
 /// Ends an attempt of the `chosen` turns: another one, or the end.
 fn fail(
     rules: &Rules,
     s: &mut State,
     effects: &mut Vec<Effect>,
     now: i64,
-    retryable: bool,
-    costs: bool,
+    end: End,
     chosen: impl Fn(&Turn) -> bool,
 ) {
     s.turns.retain_mut(|t| {
         if !chosen(t) {
             return true;
         }
+        let costs = matches!(end, End::Fault | End::Final);
         let cost = t.cost + u32::from(costs);
+        // The last attempt begins a new conversation, which mends no outage.
+        let last = t.attempt + u32::from(end == End::Outage) >= rules.attempts_in_all;
         let why = match t.phase {
             Phase::Interrupted { why: Why::Drain | Why::Budget, .. } => {
                 t.phase = Phase::Queued { not_before: now };
@@ -160,16 +203,19 @@ fn fail(
             }
             Phase::Interrupted { why, .. } => why,
             // While the host was dead, time passed that the turn never had.
-            Phase::Given { deadline } if deadline <= now && costs => Why::Deadline,
-            _ if retryable && cost < rules.attempts && t.attempt < rules.attempts_in_all => {
-                let pause =
-                    if costs { rules.backoff * 3_i64.pow(cost.saturating_sub(1)) } else { 0 };
+            Phase::Given { deadline } if deadline <= now && end != End::HostDied => Why::Deadline,
+            _ if end != End::Final && cost < rules.attempts && !last => {
+                let before = if costs { cost } else { t.attempt }.saturating_sub(1);
+                let pause = match end {
+                    End::HostDied => 0,
+                    _ => (rules.backoff * 3_i64.pow(before.min(9))).min(LONGEST_PAUSE),
+                };
                 t.cost = cost;
                 t.phase = Phase::Queued { not_before: now + pause };
                 effects.push(Effect::Requeue { turn: t.id, not_before: now + pause, costs });
                 return true;
             }
-            _ if t.attempt >= rules.attempts_in_all && !costs => Why::Interrupted,
+            _ if end == End::HostDied && last => Why::Interrupted,
             _ => Why::Failed,
         };
         effects.push(Effect::GiveUp { turn: t.id, why });

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::db::LONGEST_PAUSE;
 use crate::ipc::record::{Session, TurnKind};
 
 mod histories;
@@ -34,6 +35,11 @@ fn open(id: i64) -> OpenTurn {
         created_at: 0,
         noticed: false,
     }
+}
+
+/// Whose chat knows that it takes long.
+fn told(id: i64) -> OpenTurn {
+    OpenTurn { noticed: true, ..open(id) }
 }
 
 fn state(guest: Guest, turns: &[OpenTurn]) -> State {
@@ -122,6 +128,35 @@ fn one_result_may_end_several_turns_and_names_none_twice() {
     assert_eq!(effects, [Effect::Complete(vec![TurnId(1), TurnId(2)])]);
     let (_, effects) = step(&RULES, &s, &Event::Done(vec![TurnId(1)]), 6);
     assert_eq!(effects, []);
+}
+
+#[test]
+fn an_outage_costs_nothing_keeps_the_conversation_and_ends() {
+    let out = Event::Outage(vec![TurnId(1)]);
+    let rules = Rules { idle: 30 * LONGEST_PAUSE, ..RULES };
+    let mut s = live(&[told(1)]);
+    for attempt in 1..19 {
+        let (next, effects) = step(&rules, &s, &out, 0);
+        let pause = 2 * 3_i64.pow(attempt.min(10) - 1);
+        let not_before = pause.min(LONGEST_PAUSE);
+        assert_eq!(effects, [Effect::Requeue { turn: TurnId(1), not_before, costs: false }]);
+        let (next, effects) = step(&rules, &next, &Event::Tick, not_before);
+        assert_eq!(effects, [Effect::Give(TurnId(1))], "in the same conversation");
+        s = step(&rules, &next, &Event::Claimed(OpenTurn { attempt: attempt + 1, ..told(1) }), 0).0;
+    }
+    let (_, effects) = step(&rules, &s, &out, 0);
+    assert_eq!(effects, [Effect::GiveUp { turn: TurnId(1), why: Why::Failed }]);
+}
+
+#[test]
+fn a_clock_that_jumps_moves_every_span_along() {
+    for by in [1_000_000, -1_000_000] {
+        let (s, effects) = step(&RULES, &live(&[told(1)]), &Event::Jumped(by), 100 + by);
+        assert_eq!(effects, []);
+        assert_eq!(step(&RULES, &s, &Event::Tick, 170 + by).1, []);
+        let (_, effects) = step(&RULES, &s, &Event::Tick, 1000 + by);
+        assert_eq!(effects, [Effect::Interrupt(TurnId(1))]);
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn events() -> Vec<(&'static str, Event, i64)> {
         ("done", Event::Done(turns()), 1),
         ("failed, retryable", Event::Failed { turns: turns(), retryable: true }, 1),
         ("failed for good", Event::Failed { turns: turns(), retryable: false }, 1),
+        ("no model", Event::Outage(turns()), 1),
         ("evict", Event::Evict, 1),
         ("runaway", Event::Runaway, 1),
         ("exited", Event::Exited, 1),
