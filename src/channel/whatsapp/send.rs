@@ -273,8 +273,7 @@ impl WhatsApp {
             id: Some(mark.id.clone()),
             participant: mark.is_group.then(|| mark.sender.clone()),
         };
-        client.send_reaction(to, key, emoji).await.map_err(|e| refused(&client, &e))?;
-        Ok(())
+        client.send_reaction(to, key, emoji).await.map(drop).map_err(|e| refused(&client, &e))
     }
 
     async fn mark_read(&self, marks: &[Mark]) -> Result<(), SendError> {
