@@ -134,7 +134,13 @@ fetch_kernel() {
 # docs/microvm.md says how an owner gets them.
 vm_tools() {
   [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
-  have qemu-system-x86_64 || apt_install qemu-system-x86 || return 0
+  local backports=''
+  # A newer qemu-utils stays, which that of the system's own release would remove.
+  if ! have qemu-system-x86_64 && apt-get -s install qemu-system-x86 2>/dev/null | grep -q '^Remv '; then
+    backports="-t $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports"
+  fi
+  # shellcheck disable=SC2086 # an option and its value
+  have qemu-system-x86_64 || apt_install $backports qemu-system-x86 || return 0
   [ ! -d "$cache/kernel/boot" ] || return 0
   say "fetching a kernel for VMs with apt-get"
   mkdir -p "$cache"
