@@ -130,17 +130,23 @@ fetch_kernel() {
   (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "${package:?}" >&2 && dpkg-deb -x ./*.deb new)
 }
 
+removes_nothing() {
+  local plan
+  plan=$(apt-get -s install "$@" 2>/dev/null) && ! grep -q '^Remv ' <<<"$plan"
+}
+
 # What VMs need: QEMU, and a kernel that is unpacked and not installed. For the tests;
 # docs/microvm.md says how an owner gets them.
+# shellcheck disable=SC2086 # packages and options
 vm_tools() {
   [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
-  local backports=''
-  # A newer qemu-utils stays, which that of the system's own release would remove.
-  if ! have qemu-system-x86_64 && apt-get -s install qemu-system-x86 2>/dev/null | grep -q '^Remv '; then
-    backports="-t $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports"
+  if ! have qemu-system-x86_64; then
+    local wanted="qemu-system-x86" newer
+    newer="-t $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports $wanted"
+    # A backported qemu-utils stays, which that of the system's own release would remove.
+    removes_nothing $wanted || ! removes_nothing $newer || wanted=$newer
+    apt_install $wanted || return 0
   fi
-  # shellcheck disable=SC2086 # an option and its value
-  have qemu-system-x86_64 || apt_install $backports qemu-system-x86 || return 0
   [ ! -d "$cache/kernel/boot" ] || return 0
   say "fetching a kernel for VMs with apt-get"
   mkdir -p "$cache"
