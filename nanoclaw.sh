@@ -130,11 +130,23 @@ fetch_kernel() {
   (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "${package:?}" >&2 && dpkg-deb -x ./*.deb new)
 }
 
+removes_nothing() {
+  local plan
+  plan=$(apt-get -s install "$@" 2>/dev/null) && ! grep -q '^Remv ' <<<"$plan"
+}
+
 # What VMs need: QEMU, and a kernel that is unpacked and not installed. For the tests;
 # docs/microvm.md says how an owner gets them.
+# shellcheck disable=SC2086 # packages and options
 vm_tools() {
   [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] && have apt-get || return 0
-  have qemu-system-x86_64 || apt_install qemu-system-x86 || return 0
+  if ! have qemu-system-x86_64; then
+    local wanted="qemu-system-x86" newer
+    newer="-t $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports $wanted"
+    # A backported qemu-utils stays, which that of the system's own release would remove.
+    removes_nothing $wanted || ! removes_nothing $newer || wanted=$newer
+    apt_install $wanted || return 0
+  fi
   [ ! -d "$cache/kernel/boot" ] || return 0
   say "fetching a kernel for VMs with apt-get"
   mkdir -p "$cache"

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use crate::config::{Config, RuntimeChoice, cli};
-use crate::container::nested;
+use crate::container::{VM, nested, user};
 use crate::daemon::Lock;
 use crate::db::{self, Ledger};
 use crate::isolation;
@@ -64,7 +64,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     checks.push(credential(config));
     checks.push(daemon(config).await);
     checks.extend(allowlist(config));
-    checks.extend(namespaces(|path| std::fs::read_to_string(path).ok()));
+    checks.extend(namespaces());
     if let Some(id) = nested::own_id() {
         let found = format!("this is the inside of container {}", &id[..id.len().min(12)]);
         checks.push(check("container", Fine, found, ""));
@@ -159,18 +159,11 @@ async fn claude(config: &Config) -> Check {
                 format!("{version}, and this program was tested with {}", cli::pinned_version());
             check("Claude Code", Warn, found, "unset NANOCLAW_CLAUDE, then ./nanoclaw.sh install")
         }
-        Ok(Ok(output)) => check(
-            "Claude Code",
-            Fail,
-            format!("{path} does not run ({})", output.status),
-            "./nanoclaw.sh install",
-        ),
-        Ok(Err(e)) => check(
-            "Claude Code",
-            Fail,
-            format!("{path} does not run ({e})"),
-            "./nanoclaw.sh install",
-        ),
+        Ok(failed) => {
+            let why = failed.map_or_else(|e| e.to_string(), |output| output.status.to_string());
+            let found = format!("{path} does not run ({why})");
+            check("Claude Code", Fail, found, "./nanoclaw.sh install")
+        }
         Err(_) => {
             check("Claude Code", Warn, format!("{path} did not tell its version within 10 s"), "")
         }
@@ -219,33 +212,13 @@ fn allowlist(config: &Config) -> Option<Check> {
 }
 
 /// Whether an ordinary user can be isolated by bubblewrap or rootless Podman.
-/// `read` gives a kernel setting.
-fn namespaces(read: impl Fn(&str) -> Option<String>) -> Option<Check> {
+fn namespaces() -> Option<Check> {
     if !cfg!(target_os = "linux") || rustix::process::geteuid().is_root() {
         return None;
     }
-    let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
-    let name = "user namespaces";
-    Some(if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        check(
-            name,
-            Fail,
-            "the kernel forbids them",
-            "sudo sysctl -w kernel.unprivileged_userns_clone=1",
-        )
-    } else if is("/proc/sys/user/max_user_namespaces", "0") {
-        check(name, Fail, "the kernel allows none", "sudo sysctl -w user.max_user_namespaces=10000")
-    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        let next = "printf 'abi <abi/4.0>,\\ninclude <tunables/global>\\nprofile bwrap /usr/bin/bwrap flags=(unconfined) {\\n  userns,\\n}\\n' | \
-            sudo tee /etc/apparmor.d/bwrap && sudo systemctl reload apparmor";
-        check(
-            name,
-            Warn,
-            "AppArmor restricts them (Ubuntu): bwrap needs a profile if it is refused below",
-            next,
-        )
-    } else {
-        check(name, Fine, "allowed", "")
+    Some(match user::restricted(|path| std::fs::read_to_string(path).ok()) {
+        Some((found, next)) => check("user namespaces", Warn, found, next),
+        None => check("user namespaces", Fine, "allowed", ""),
     })
 }
 
@@ -277,33 +250,27 @@ async fn runtimes(config: &Config) -> (Vec<Check>, Option<bool>) {
         let ready = tokio::time::timeout(limit, isolation::ready(runtime.as_ref())).await;
         let asked = choice == config.runtime;
         let takes = chosen.is_none() && (asked || config.runtime == RuntimeChoice::Auto);
-        match ready {
+        let problem = if asked { Fail } else { Warn };
+        let (level, found, next) = match ready {
             Ok(Ok(h)) => {
                 let taken = if takes { "; agents run here" } else { "" };
                 if takes {
-                    chosen = Some(h.boundary == crate::container::VM);
+                    chosen = Some(h.boundary == VM);
                 }
                 let found = format!(
                     "{} isolates ({}), limits {}, egress {}{taken}",
                     h.version, h.boundary, h.limits, h.egress
                 );
-                let level = if h.warning.is_some() { Warn } else { Fine };
-                checks.push(check(
-                    runtime.name(),
-                    level,
+                (
+                    if h.warning.is_some() { Warn } else { Fine },
                     found,
-                    h.warning.as_deref().unwrap_or_default(),
-                ));
+                    h.warning.unwrap_or_default(),
+                )
             }
-            Ok(Err(e)) => {
-                let level = if asked { Fail } else { Warn };
-                checks.push(check(runtime.name(), level, format!("not ready: {e}"), ""));
-            }
-            Err(_) => {
-                let level = if asked { Fail } else { Warn };
-                checks.push(check(runtime.name(), level, "not ready within 30 s", ""));
-            }
-        }
+            Ok(Err(e)) => (problem, format!("not ready: {e}"), String::new()),
+            Err(_) => (problem, "not ready within 30 s".to_owned(), String::new()),
+        };
+        checks.push(check(runtime.name(), level, found, &next));
     }
     if chosen.is_none() {
         checks.push(check(
@@ -359,24 +326,5 @@ mod tests {
         );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(secrets(".env", &path).unwrap().level, Fine);
-    }
-
-    #[test]
-    fn the_kernel_s_settings_are_named_with_what_mends_them() {
-        if rustix::process::geteuid().is_root() {
-            assert_eq!(
-                namespaces(|_| Some("0".into())),
-                None,
-                "root needs no user namespace of its own"
-            );
-            return;
-        }
-        let say = |path: &'static str, value: &'static str| {
-            namespaces(move |p| (p == path).then(|| value.to_owned())).unwrap()
-        };
-        assert_eq!(say("/proc/sys/user/max_user_namespaces", "0").level, Fail);
-        let ubuntu = say("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1");
-        assert!(ubuntu.level == Warn && ubuntu.next.unwrap().contains("/etc/apparmor.d/bwrap"));
-        assert_eq!(say("/none", "").level, Fine);
     }
 }

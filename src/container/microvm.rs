@@ -301,3 +301,23 @@ async fn version(prepared: &Prepared) -> Result<String, RuntimeError> {
     let number = text.split_whitespace().skip_while(|w| *w != "version").nth(1);
     Ok(format!("{}, Linux {}", number.unwrap_or("?"), prepared.tools.kernel.version))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn who_may_not_use_kvm_is_told_what_helps() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let with = |mode| {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            kvm(file.path())
+        };
+        assert_eq!(with(0o666), None);
+        let refused = with(0o000).unwrap();
+        assert!(refused.contains("chmod 660") || refused.contains("adduser"), "{refused}");
+        assert!(kvm(Path::new("/none")).unwrap().contains("NANOCLAW_MICROVM=emulate"));
+    }
+}

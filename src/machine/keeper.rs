@@ -13,6 +13,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{stderr, stdin};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -67,7 +68,10 @@ async fn keep(files: &[String], qemu: &[String]) -> anyhow::Result<ExitCode> {
     };
     tokio::select! {
         code = pass(stream) => {
-            // Else it may complain of QEMU's end, in the guest's log.
+            // Whichever ends first, the other would complain in the guest's log.
+            if let Some(pid) = qemu.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+                let _ = kill_process(pid, Signal::STOP);
+            }
             let _ = files.kill().await;
             Ok(ExitCode::from(code?))
         }

@@ -97,7 +97,6 @@ impl Visit<'_> {
             "Rejected" => owner.fault(When::Login, What::Fail(409)),
             "LoggedOut" => owner.unlink(self.phones.rig.device),
             "Refused" => owner.fault(When::Message, What::Fail(463)),
-            "UndecryptableMessage" => owner.fault(When::Deliver, What::Garble),
             _ => {}
         }
     }
@@ -105,7 +104,8 @@ impl Visit<'_> {
     /// What makes the point be reached while the daemon runs.
     fn provoke(&mut self) {
         // The row says "connected" still, from the linking.
-        let connects = ["Unlink", "keys", "Lost", "Replaced"].contains(&self.word);
+        let connects =
+            ["Unlink", "keys", "Lost", "Replaced", "UndecryptableMessage"].contains(&self.word);
         let online = || self.phones.rig.owner.devices().iter().any(|device| device.online);
         if connects && !self.eventually(|_| online()) {
             return;
@@ -118,6 +118,10 @@ impl Visit<'_> {
             "Unlink" | "keys" => self.phones.run(&["auth", "whatsapp", "--unlink"]),
             "Lost" => self.phones.cut(),
             "Replaced" => rig.owner.replace(rig.device),
+            "UndecryptableMessage" => {
+                rig.owner.fault(When::Deliver, What::Garble);
+                self.message(OWN, Kind::Ask);
+            }
             "GroupUpdate" => self.phones.rename_group(),
             "file" if self.point.contains("upload") => self.message(ANN, Kind::Send),
             "file" => self.message(ANN, Kind::Bring),

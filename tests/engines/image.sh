@@ -37,7 +37,7 @@ closure() {
       /bin/?* | /sbin/?* | /lib/?* | /lib64/?*) path=/usr$path ;;
     esac
     if [ -L "$path" ] || [ -f "$path" ]; then printf '%s\n' "$path"; fi
-  done | { printf '%s\n' /tmp /root && sort -u; } |
-  # Root's directory stands for one that is in the image already and not the guest's.
-  tar --create --file=- --no-recursion --files-from=- --absolute-names --transform 's,^/root$,/home/node,' \
+  done | { printf '%s\n' /tmp /mnt && sort -u; } |
+  # An empty directory stands for one that is in the image already and not the guest's.
+  tar --create --file=- --no-recursion --files-from=- --absolute-names --transform 's,^/mnt$,/home/node,' \
     --transform 's,^/,,S' --owner=0 --group=0

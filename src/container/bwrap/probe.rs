@@ -9,7 +9,7 @@ use tokio::process::Command;
 use super::Bwrap;
 use super::launch;
 use crate::container::probe::{Question, ask};
-use crate::container::{Health, RuntimeError, io_error};
+use crate::container::{Health, RuntimeError, io_error, user};
 
 /// For everything that the probe does.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -51,7 +51,6 @@ async fn version() -> Result<String, RuntimeError> {
 
 /// What bubblewrap said, and what to do about it. `read` gives a kernel setting.
 fn with_remedy(said: &str, read: impl Fn(&str) -> Option<String>) -> String {
-    let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
     // Only bubblewrap's own words are about the kernel; others are the guest's.
     if !said.lines().any(|line| line.starts_with("bwrap:")) {
         return if said.is_empty() {
@@ -60,14 +59,11 @@ fn with_remedy(said: &str, read: impl Fn(&str) -> Option<String>) -> String {
             said.to_owned()
         };
     }
-    let remedy = if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        "the kernel forbids user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1"
-    } else if is("/proc/sys/user/max_user_namespaces", "0") {
-        "the kernel allows no user namespaces: sudo sysctl -w user.max_user_namespaces=10000"
-    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "AppArmor restricts user namespaces (Ubuntu 23.10 and newer): give /usr/bin/bwrap a profile that allows them, \
-         or sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    } else if ["/.dockerenv", "/run/.containerenv"].iter().any(|path| read(path).is_some()) {
+    if let Some((why, next)) = user::restricted(&read) {
+        return format!("{said}; {why}: {next}");
+    }
+    let inside = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| read(path).is_some());
+    let remedy = if inside {
         "this is a container: start it with --user 1000:1000 --security-opt seccomp=unconfined --security-opt systempaths=unconfined (docs/nested.md)"
     } else {
         "see `man bwrap`"
@@ -88,17 +84,8 @@ mod tests {
         let say = |path: &'static str, value: &'static str| {
             with_remedy("bwrap: no", move |p| (p == path).then(|| value.to_owned()))
         };
-        assert!(
-            say("/proc/sys/kernel/unprivileged_userns_clone", "0\n")
-                .contains("kernel.unprivileged_userns_clone=1")
-        );
-        assert!(
-            say("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n")
-                .contains("AppArmor")
-        );
-        assert!(
-            say("/proc/sys/user/max_user_namespaces", "0\n").contains("max_user_namespaces=10000")
-        );
+        let ubuntu = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+        assert!(say(ubuntu, "1\n").contains("AppArmor"));
         assert!(say("/.dockerenv", "").contains("this is a container"));
         assert!(say("/none", "").starts_with("bwrap: no; "));
         assert_eq!(with_remedy("sh: cannot fork", |_| Some("0".to_owned())), "sh: cannot fork");

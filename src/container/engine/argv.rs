@@ -103,8 +103,10 @@ fn engine(w: &mut Words, start: &Start<'_>) {
     let limits = &start.spec.limits;
     let memory = limits.memory.to_string();
     w.all(["--pull", "never", "--hostname", "nanoclaw", "--security-opt", "no-new-privileges"]);
-    w.all(["--memory", &memory, "--memory-swap", &memory, "--cpus", &limits.cpus.to_string()]);
-    w.all(["--pids-limit", &limits.pids.to_string()]);
+    if start.dialect == Dialect::Docker || can_limit() {
+        w.all(["--memory", &memory, "--memory-swap", &memory, "--cpus", &limits.cpus.to_string()]);
+        w.all(["--pids-limit", &limits.pids.to_string()]);
+    }
     w.all(["--shm-size", &limits.tmp.min(SHM).to_string()]);
     // Engines try to raise it, which fails where they may not. Podman lowers its own
     // to 32768 first.
@@ -195,6 +197,12 @@ pub fn env_file(env: &[(String, String)]) -> Result<Vec<u8>, RuntimeError> {
         text += &format!("{name}={value}\n");
     }
     Ok(text.into_bytes())
+}
+
+/// Whether Podman can: without root it ignores limits under version 1 of control groups,
+/// and says so in every guest's log.
+fn can_limit() -> bool {
+    rustix::process::geteuid().is_root() || Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 /// Our own hard limit, since no engine may exceed it without privileges.
