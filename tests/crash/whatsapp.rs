@@ -105,7 +105,7 @@ impl Visit<'_> {
     fn provoke(&mut self) {
         // The row says "connected" still, from the linking.
         let connects =
-            ["Unlink", "keys", "Lost", "Replaced", "UndecryptableMessage"].contains(&self.word);
+            ["Unlink", "keys", "Lost", "Replaced"].contains(&self.word);
         let online = || self.phones.rig.owner.devices().iter().any(|device| device.online);
         if connects && !self.eventually(|_| online()) {
             return;
@@ -118,10 +118,6 @@ impl Visit<'_> {
             "Unlink" | "keys" => self.phones.run(&["auth", "whatsapp", "--unlink"]),
             "Lost" => self.phones.cut(),
             "Replaced" => rig.owner.replace(rig.device),
-            "UndecryptableMessage" => {
-                rig.owner.fault(When::Deliver, What::Garble);
-                self.message(OWN, Kind::Ask);
-            }
             "GroupUpdate" => self.phones.rename_group(),
             "file" if self.point.contains("upload") => self.message(ANN, Kind::Send),
             "file" => self.message(ANN, Kind::Bring),
