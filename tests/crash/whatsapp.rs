@@ -104,8 +104,7 @@ impl Visit<'_> {
     /// What makes the point be reached while the daemon runs.
     fn provoke(&mut self) {
         // The row says "connected" still, from the linking.
-        let connects =
-            ["Unlink", "keys", "Lost", "Replaced"].contains(&self.word);
+        let connects = ["Unlink", "keys", "Lost", "Replaced"].contains(&self.word);
         let online = || self.phones.rig.owner.devices().iter().any(|device| device.online);
         if connects && !self.eventually(|_| online()) {
             return;
