@@ -162,11 +162,12 @@ vm_tools() {
   scratch=
 }
 
-# For the tests of runtimes: engines, of which nothing but the programs is used.
+# For the tests: engines, of which nothing but the programs is used, and networks and
+# disks of their own.
 test_tools() {
   [ "$(uname -s)" = Linux ] && have apt-get || return 0
   local wanted='' pair
-  for pair in podman:podman newuidmap:uidmap runc:runc dockerd:docker.io; do
+  for pair in podman:podman newuidmap:uidmap runc:runc dockerd:docker.io ip:iproute2 mkfs.ext4:e2fsprogs; do
     PATH=$PATH:/usr/sbin:/sbin have "${pair%%:*}" || wanted="$wanted ${pair#*:}"
   done
   # shellcheck disable=SC2086 # a list of packages

@@ -247,6 +247,10 @@ pub fn stand_in() -> PathBuf {
         .get_or_init(|| {
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["build", "--quiet", "--example", "claude"]);
+            // With the same features: else everything that they touch is built twice.
+            if cfg!(feature = "test-server") {
+                cargo.args(["--features", "test-server"]);
+            }
             // What cargo tells a test would make it build the crates anew that
             // look at these variables.
             let told = |name: &str| {
