@@ -287,6 +287,8 @@ fn remembers(pid: u32, needle: &str) -> Option<bool> {
 
 #[test]
 fn the_key_is_in_the_memory_of_no_guest_and_in_no_core_file() {
+    // Of this test alone: the daemons of others may have theirs in their environment.
+    const KEY: &str = "sk-ant-api03-a-key-to-be-remembered-by-one";
     let Some(home) = Home::with_real_cli() else { return };
     let api = Api::start(Act::Say("nothing of note"));
     let settings = format!("ANTHROPIC_API_KEY={KEY}\nANTHROPIC_BASE_URL={}\n", api.url());

@@ -352,9 +352,7 @@ impl History {
         };
         match TOOLS[wish.tool] {
             "send_message" => ("texts", self.shown(|t| t == format!("said {token}")) as i64),
-            "send_file" => {
-                ("files", self.shown(|t| t.starts_with(&format!("file {token}\n"))) as i64)
-            }
+            "send_file" => ("files", self.shown(|t| t == format!("file {token}")) as i64),
             "schedule_task" => (
                 "tasks of its own",
                 self.count(

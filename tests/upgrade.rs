@@ -32,7 +32,9 @@ fn rows(home: &Home, columns: &str, table: &str) -> Vec<String> {
     found.map(|row| format!("{:?}", row.unwrap())).collect()
 }
 
-const TASK: &str = "id, group_folder, chat_jid, prompt, schedule_type, schedule_value, next_run, status, created_at";
+// When a cron expression runs next is found anew at each start.
+const TASK: &str = "id, group_folder, chat_jid, prompt, schedule_type, schedule_value,
+    iif(schedule_type = 'cron', next_run IS NOT NULL, next_run), status, created_at";
 const RUN: &str = "id, task_id, run_at, duration_ms, status, result";
 const SAID: &str = "chat_jid || id, sender, content, timestamp";
 
