@@ -104,7 +104,10 @@ impl Phone {
         let message = match opened {
             Ok(message) => message,
             Err(error) => {
-                self.screen().unreadable.push(id.clone());
+                // What is shown already is waited for no more.
+                if self.screen().find(&id).is_none() {
+                    self.screen().unreadable.push(id.clone());
+                }
                 self.ask_again(node, &sender);
                 bail!("{id} from {sender} cannot be read: {error:#}");
             }
