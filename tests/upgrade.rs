@@ -32,9 +32,9 @@ fn rows(home: &Home, columns: &str, table: &str) -> Vec<String> {
     found.map(|row| format!("{:?}", row.unwrap())).collect()
 }
 
-// When a cron expression runs next is found anew at each start.
+// When an active cron expression runs next is found anew at each start.
 const TASK: &str = "id, group_folder, chat_jid, prompt, schedule_type, schedule_value,
-    iif(schedule_type = 'cron', next_run IS NOT NULL, next_run), status, created_at";
+    iif(id = 'task-cron', next_run IS NOT NULL, next_run), status, created_at";
 const RUN: &str = "id, task_id, run_at, duration_ms, status, result";
 const SAID: &str = "chat_jid || id, sender, content, timestamp";
 
@@ -54,6 +54,12 @@ fn every_state_of_1x_is_served_with_all_it_had() {
         let daemon = home.start();
         assert_eq!(said(&home), messages);
         let after = (rows(&home, TASK, "scheduled_tasks"), rows(&home, RUN, "task_run_logs"));
+        if tasks.is_some() {
+            let on_monday =
+                "strftime('%w', next_run) = '1' AND next_run > strftime('%FT%T', 'now')";
+            let sql = format!("SELECT {on_monday} FROM scheduled_tasks WHERE id = 'task-cron'");
+            eventually("its next Monday", || home.ledger::<i64>(&sql) == 1);
+        }
         assert_eq!(after, tasks.unwrap_or_default());
 
         let (code, out, error) = home.run(&["groups", "list", "--json"]);
