@@ -64,6 +64,21 @@ impl Asker<'_> {
     }
 }
 
+impl<'a> Origin<'a> {
+    /// Who asks, and in which attempt; refused if the turn is another container's.
+    fn asker(&self, c: &Connection) -> db::Result<(Asker<'a>, u32)> {
+        let Origin { group, incarnation, turn, zone, file } = *self;
+        let facts = db::turns::facts(c, turn)?
+            .filter(|f| f.folder == group.folder.as_str() && f.incarnation == Some(incarnation));
+        let Some(facts) = facts else {
+            return refuse(format!("turn {turn} is not this container's"));
+        };
+        let trusted = db::turns::all_trusted(c, incarnation)?;
+        let chat = db::turns::jid(c, turn)?;
+        Ok((Asker { group, chat, turn: Some(turn), trusted, zone, file }, facts.attempt))
+    }
+}
+
 /// The most calls with an effect that one turn may make, and the most that it may
 /// say of its own accord: far more than a turn needs, and no flood.
 pub const MOST: i64 = 200;
@@ -86,6 +101,26 @@ struct ReadHistory {
     limit: Option<u32>,
 }
 
+/// The tools that change nothing, and so may be answered beside the ledger's writing
+/// thread, by [`look`].
+pub fn only_looks(tool: &str) -> bool {
+    matches!(tool, "read_history" | "list_groups" | "list_tasks")
+}
+
+/// Answers a request that changes nothing.
+pub fn look(
+    c: &Connection,
+    origin: &Origin<'_>,
+    tool: &str,
+    arguments: Value,
+) -> db::Result<Asked> {
+    answer(origin.asker(c).and_then(|(asker, _)| match tool {
+        "read_history" => read_history(c, &asker, arguments),
+        "list_groups" => list_groups(c, &asker),
+        _ => tasks::list(c, &asker),
+    }))
+}
+
 /// Carries a request out, or repeats the answer that an earlier attempt got for
 /// the same call.
 pub fn handle(
@@ -94,27 +129,11 @@ pub fn handle(
     tool: &str,
     arguments: &Value,
 ) -> db::Result<Asked> {
-    let Origin { group, incarnation, turn, zone, file } = *origin;
-    let attempt = match db::turns::facts(c, turn)? {
-        Some(f) if f.folder == group.folder.as_str() && f.incarnation == Some(incarnation) => {
-            f.attempt
-        }
-        _ => return answer(refuse(format!("turn {turn} is not this container's"))),
+    let Origin { incarnation, turn, file, .. } = *origin;
+    let (asker, attempt) = match origin.asker(c) {
+        Ok(found) => found,
+        Err(error) => return answer(Err(error)),
     };
-    let asker = Asker {
-        group,
-        chat: db::turns::jid(c, turn)?,
-        turn: Some(turn),
-        trusted: db::turns::all_trusted(c, incarnation)?,
-        zone,
-        file,
-    };
-    match tool {
-        "read_history" => return answer(read_history(c, &asker, arguments.clone())),
-        "list_groups" => return answer(list_groups(c, &asker)),
-        "list_tasks" => return answer(tasks::list(c, &asker)),
-        _ => {}
-    }
     let digest = db::digest(arguments);
     if let Some(asked) = db::requests::repeat(c, incarnation, turn, tool, &digest)? {
         return Ok(asked);

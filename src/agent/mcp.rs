@@ -110,7 +110,7 @@ fn tools() -> Vec<Tool> {
             "Reads what was said in this group's chats, by people and by you, oldest first: the latest, or those before a \
              time, or those with certain words. `earlier` says how to ask for the page before.",
             json!({
-                "query": string("Only messages that contain all of these words, in any order; beginnings of words count."),
+                "query": string("Only messages that contain all of these words, in any order; beginnings of words, of two letters or more, count."),
                 "before": string("Only messages before this time, such as 2026-01-31T09:00:00Z, or before what `earlier` says."),
                 "limit": {"type": "integer", "minimum": 1, "maximum": 200, "description": "At most so many; 50 if absent."},
             }),

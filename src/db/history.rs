@@ -98,11 +98,12 @@ pub fn page(
     Ok(found)
 }
 
-/// `tea at 4` as FTS5 wants it: `"tea"* "at"* "4"*`. Whatever a query holds, it is
-/// words and never syntax.
+/// `tea at 4` as FTS5 wants it: `"tea"* "at"* "4"`. Whatever a query holds, it is words
+/// and never syntax. A single letter is no beginning: too many words have it.
 fn as_words(query: &str) -> String {
     let words = query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let words: Vec<String> = words.map(|word| format!("\"{word}\"*")).collect();
+    let words: Vec<String> =
+        words.map(|word| format!("\"{word}\"{}", if word.len() > 1 { "*" } else { "" })).collect();
     // A query of signs alone finds nothing, which is not an error.
     if words.is_empty() { "\"\u{e000}\"".into() } else { words.join(" ") }
 }

@@ -84,6 +84,7 @@ type Job =
 /// A handle to the writing thread. Cheap to clone; the thread ends with the last.
 #[derive(Clone, Debug)]
 pub struct Ledger {
+    path: PathBuf,
     jobs: mpsc::Sender<Job>,
     damaged: Arc<Notify>,
 }
@@ -115,7 +116,7 @@ impl Ledger {
                     format!("its thread cannot be had ({e}): this user has too many processes");
                 LedgerError::Open { path: path.into(), reason }
             })?;
-        Ok(Ledger { jobs, damaged })
+        Ok(Ledger { path: path.into(), jobs, damaged })
     }
 
     /// Resolves when the ledger was found to be damaged: nothing that it says is to be
@@ -144,6 +145,23 @@ impl Ledger {
             Ok(newer) => Err(refuse(migrate::too_new(newer))),
             Err(error) => Err(refuse(unusable(&error))),
         }
+    }
+
+    /// Reads what was committed when this begins, on a thread of its own: what somebody
+    /// else asks for may take its time, and the writing thread goes on.
+    pub async fn read<T, F>(&self, look: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let connection = Ledger::look(&path)?.ok_or(LedgerError::Closed)?;
+            trace::begin(&connection);
+            connection.execute_batch("BEGIN")?;
+            look(&connection)
+        });
+        reading.await.map_err(|_| LedgerError::Closed)?
     }
 
     /// [`Ledger::write`] of what is worth noting, and not worth failing for.
@@ -333,67 +351,5 @@ fn in_savepoint<T>(
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// A row of `bytes` bytes under a name.
-    fn row(
-        ledger: &Ledger,
-        name: &'static str,
-        bytes: usize,
-    ) -> impl Future<Output = Result<()>> + use<> {
-        ledger.write(move |c| {
-            c.execute(
-                "INSERT INTO t VALUES (?1, zeroblob(?2))",
-                (name, i64::try_from(bytes).unwrap_or(0)),
-            )?;
-            Ok(())
-        })
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_full_disk_refuses_what_it_undid_and_keeps_what_it_said_it_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&dir.path().join("messages.db")).unwrap();
-        ledger
-            .write(|c| {
-                c.execute_batch("CREATE TABLE t (name TEXT, filling BLOB)")?;
-                let pages: i64 = c.pragma_query_value(None, "page_count", |r| r.get(0))?;
-                Ok(c.pragma_update_and_check(None, "max_page_count", pages + 20, |_| Ok(()))?)
-            })
-            .await
-            .unwrap();
-        // One batch: the thread is held up until all of them wait.
-        let (go, gate) = mpsc::channel::<()>();
-        let held = ledger.write(move |_| {
-            let _ = gate.recv();
-            Ok(())
-        });
-        let waiting = [
-            row(&ledger, "a", 10),
-            row(&ledger, "too large", 1 << 20),
-            row(&ledger, "b", 10),
-            row(&ledger, "c", 10),
-        ];
-        go.send(()).unwrap();
-        let _ = held.await;
-        let mut said = Vec::new();
-        for (name, outcome) in ["a", "too large", "b", "c"].into_iter().zip(waiting) {
-            match outcome.await {
-                Ok(()) => said.push(name.to_owned()),
-                Err(error) => assert!(error.trouble() == Some(Trouble::Full), "{name}: {error}"),
-            }
-        }
-        let names = |c: &Connection| -> Result<Vec<String>> {
-            Ok(c.prepare("SELECT name FROM t ORDER BY rowid")?
-                .query_map([], |r| r.get(0))?
-                .collect::<rusqlite::Result<_>>()?)
-        };
-        assert_eq!(ledger.write(names).await.unwrap(), said);
-        assert!(
-            said.contains(&"c".to_owned()),
-            "one that does not fit spoils no later ones: {said:?}"
-        );
-    }
-}
+#[path = "tests/ledger.rs"]
+mod tests;

@@ -207,6 +207,8 @@ fn what_was_said_is_found_by_its_words_by_whomever() {
     assert_eq!(find("koln gruß"), ["Grüße aus Köln"]);
     assert_eq!(find("BOILER"), ["the boiler's code is 4711", "I noted the boiler"]);
     assert_eq!(find("code 47"), ["the boiler's code is 4711"]);
+    assert_eq!(find("b code"), [""; 0], "one letter begins too many words");
+    assert_eq!(find("s code"), ["the boiler's code is 4711"], "but may be one");
     assert_eq!(find("\"quoted\" and (odd"), ["\"quoted\" AND (odd) *"]);
     assert_eq!(find("!?"), [""; 0]);
     assert_eq!(history::page(&c, "other", None, END, 10).unwrap(), []);

@@ -21,7 +21,7 @@ pub(super) fn begin(connection: &Connection) {
     let Some(path) = std::env::var_os("SQL_TRACE") else { return };
     let Ok(file) = File::options().create(true).append(true).open(path) else { return };
     if let Ok(mut seen) = SEEN.lock() {
-        *seen = Some((HashSet::new(), file));
+        seen.get_or_insert_with(|| (HashSet::new(), file));
     }
     connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
 }

@@ -112,6 +112,26 @@ impl Actor {
                 self.host.outbox.wake();
                 said.is_some()
             }
+            // Of a dead guest nobody waits for what it wanted to know.
+            GuestRecord::Request { tool, .. } if requests::only_looks(&tool) && !live => true,
+            GuestRecord::Request { id, turn, tool, arguments } if requests::only_looks(&tool) => {
+                let Some(incarnation) = self.state.incarnation() else { return true };
+                let (folder, zone) = (self.folder.clone(), self.host.config.timezone);
+                let looked = self.host.ledger.read(move |c| {
+                    let Some(group) = db::groups::by_folder(c, &folder)? else { return gone() };
+                    let origin =
+                        requests::Origin { group: &group, incarnation, turn, zone, file: None };
+                    requests::look(c, &origin, &tool, arguments)
+                });
+                match looked.await {
+                    Ok(asked) => self.tell(&reply(id, asked)).await,
+                    Err(error) => {
+                        tracing::error!(group = %self.folder, %error, "a request waits");
+                        return false;
+                    }
+                }
+                true
+            }
             GuestRecord::Request { id, turn, tool, arguments } => {
                 let zone = self.host.config.timezone;
                 let config = self.host.config.clone();
@@ -120,8 +140,7 @@ impl Actor {
                 let answered = self
                     .record(number, move |c, folder, incarnation| {
                         let Some(group) = db::groups::by_folder(c, folder)? else {
-                            let result = "this group is gone".into();
-                            return Ok((db::Asked { ok: false, result }, false));
+                            return Ok((gone()?, false));
                         };
                         let file = file.as_ref();
                         let origin =
@@ -241,6 +260,10 @@ impl Actor {
             tracing::warn!(group = %self.folder, %error, "cannot remove the guest's directory");
         }
     }
+}
+
+fn gone() -> db::Result<db::Asked> {
+    Ok(db::Asked { ok: false, result: "this group is gone".into() })
 }
 
 fn reply(request: String, asked: db::Asked) -> HostRecord {
