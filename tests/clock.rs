@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,19 +16,11 @@ const YEAR: i64 = 365 * 24 * HOUR;
 /// An installation whose wall clock can be set; `None` without a C compiler.
 fn home() -> Option<Home> {
     let mut home = Home::new();
-    let (library, file) = (home.path().join("clock.so"), home.path().join("clock"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clock.c");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(source)
-        .status();
-    if !built.as_ref().is_ok_and(std::process::ExitStatus::success) {
-        eprintln!("skipped: no C compiler: {built:?}");
+    let file = home.path().join("clock");
+    if !home.preload("clock.c") {
         return None;
     }
     std::fs::write(&file, 0_i64.to_ne_bytes()).unwrap();
-    home.set("LD_PRELOAD", library.to_str().unwrap());
     home.set("CLOCK_FILE", file.to_str().unwrap());
     home.add_group("family", "t:1");
     Some(home)

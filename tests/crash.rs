@@ -73,6 +73,14 @@ fn whatsapp_loses_nothing_and_shows_nothing_twice() {
     visit("whatsapp");
 }
 
+/// `NANOCLAW_CRASH_WRITES` says at how many of its writes (16) it dies.
+#[test]
+fn a_death_at_any_write_of_whatsapp_s_keys_loses_nothing_and_shows_nothing_twice() {
+    let wanted = std::env::var("NANOCLAW_CRASH_WRITES").ok();
+    let found = whatsapp::die_at_writes(wanted.map_or(16, |n| n.parse().unwrap()));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn a_link_is_made_lost_and_removed_whole() {
     visit("link");
@@ -297,7 +305,8 @@ impl Visit<'_> {
             // The first guest is the one that dies.
             self.eventually(|v| v.home.ledger::<i64>("SELECT count(*) FROM incarnations") > 0);
         }
-        self.message(FAMILY, Kind::Ask, "");
+        let asks = if self.has(&["model"]) { "model" } else { "" };
+        self.message(FAMILY, Kind::Ask, asks);
     }
 
     fn message(&mut self, chat: usize, kind: Kind, words: &str) {

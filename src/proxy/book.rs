@@ -5,6 +5,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::crash;
+
 /// What one answer of the model took, in tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -83,6 +85,7 @@ impl Book {
 
     pub(super) fn add(&self, usage: Usage) {
         self.lock().usage.push(usage);
+        crash::point("proxy after metering", &"model");
     }
 
     pub(super) fn failed(&self, error: ModelError) {

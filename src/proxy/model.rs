@@ -16,6 +16,7 @@ use super::credential;
 use super::meter::{Form, Meter, Metered};
 use super::practice;
 use super::serve::Tenancy;
+use crate::crash;
 
 /// The largest request body, in bytes. Images are what makes one large.
 const MAX_REQUEST: usize = 64 * 1024 * 1024;
@@ -73,10 +74,13 @@ pub(super) async fn serve(tenancy: &Tenancy, request: Request<Incoming>) -> Answ
     if request.body().size_hint().lower() > MAX_REQUEST as u64 {
         return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
     }
-    if tenancy.proxy.upstream.is_practice() {
-        return rehearse(tenancy, call, request).await;
-    }
-    forward(tenancy, call, request).await
+    crash::point("proxy before asking", &"model");
+    let answer = match tenancy.proxy.upstream.is_practice() {
+        true => rehearse(tenancy, call, request).await,
+        false => forward(tenancy, call, request).await,
+    };
+    crash::point("proxy after asking", &"model");
+    answer
 }
 
 async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {

@@ -1,6 +1,7 @@
 //! Deaths on WhatsApp's side: around what arrives, what is sent, files, and each step
 //! of the link. What the phones show, and the ledger, must be as if nothing was.
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,65 @@ pub fn visit(point: &str) -> Vec<String> {
         // What is refused is to be the answer.
         home.set("NANOCLAW_REACTIONS", "off");
     });
-    let folder = phones.rig.home.path().join("groups/ann");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("picture.png"), picture("ann")).unwrap();
-    let plan = Plan { seed: 0, chats: CHATS.len(), messages: Vec::new(), rounds: Vec::new() };
-    let word = point.rsplit(' ').next().unwrap();
-    Visit { point, word, phones, plan, verdict: Verdict::default() }.go()
+    Visit::new(point, phones).go()
+}
+
+/// Deaths at writes of the library's own store, spread over all that a conversation
+/// makes, from the start of the daemon on: what its keys had become must fit what was
+/// acknowledged, stored and sent.
+pub fn die_at_writes(deaths: u64) -> Vec<String> {
+    let (mut file, mut works) = (None, false);
+    let phones = Phones::new(|home| {
+        home.set("NANOCLAW_CHAT_TURNS", "0");
+        home.set("DIE_FILE", "whatsapp.db");
+        let path = home.path().join("die");
+        home.set("DIE_COUNT", path.to_str().unwrap());
+        std::fs::write(&path, [0; 16]).unwrap();
+        file = Some(std::fs::File::options().read(true).write(true).open(&path).unwrap());
+        works = home.preload("die.c");
+    });
+    let Some(file) = file.filter(|_| works) else { return Vec::new() };
+    let mut visit = Visit::new("", phones);
+    // The numbers: where it dies, and how many writes there were.
+    let die_at = |write: u64| {
+        let bytes = [write.to_ne_bytes(), 0_u64.to_ne_bytes()].concat();
+        file.write_all_at(&bytes, 0).unwrap();
+    };
+    let writes = || {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, 8).unwrap();
+        u64::from_ne_bytes(bytes)
+    };
+    die_at(0);
+    let daemon = visit.home().start();
+    visit.settle();
+    daemon.stop();
+    let all = writes();
+    let mut died = 0;
+    for n in 0..deaths {
+        die_at(1 + n * all / deaths);
+        let (mut daemon, line) = visit.home().begin();
+        if line.starts_with("ready") {
+            visit.message(ANN, Kind::Ask);
+            visit.message(OWN, Kind::Tool);
+        }
+        let mut ended = false;
+        visit.eventually(|visit| {
+            ended = daemon.ended().is_some();
+            ended || visit.is_settled()
+        });
+        died += u64::from(ended);
+        daemon.kill();
+        die_at(0);
+        let daemon = visit.home().start();
+        visit.settle();
+        daemon.stop();
+    }
+    println!("{died} deaths, each at one of {all} writes");
+    if died * 2 < deaths {
+        visit.verdict.broken.push(format!("died {died} times only"));
+    }
+    visit.judge()
 }
 
 struct Visit<'a> {
@@ -38,10 +92,25 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    fn new(point: &str, phones: Phones) -> Visit<'_> {
+        let folder = phones.rig.home.path().join("groups/ann");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("picture.png"), picture("ann")).unwrap();
+        let plan = Plan { seed: 0, chats: CHATS.len(), messages: Vec::new(), rounds: Vec::new() };
+        let word = point.rsplit(' ').next().unwrap();
+        Visit { point, word, phones, plan, verdict: Verdict::default() }
+    }
+
     fn go(mut self) -> Vec<String> {
         let linking = ["Qr", "Code", "NotLinked", "Paired", "Link", "Cancel"].contains(&self.word);
         if linking {
             self.phones.unlink();
+        }
+        if self.word == "UndecryptableMessage" {
+            // It belongs to a conversation that there is.
+            let daemon = self.home().start();
+            self.settle();
+            daemon.stop();
         }
         self.arm();
         self.crash_at(self.point);
@@ -60,6 +129,16 @@ impl Visit<'_> {
         if state != "connected" {
             self.phones.link();
         }
+        self.settle();
+        let code = daemon.stop();
+        if code != 0 {
+            self.verdict.broken.push(format!("the last stop: {code}"));
+        }
+        self.judge()
+    }
+
+    /// A message in each chat, and all is answered.
+    fn settle(&mut self) {
         self.message(ANN, Kind::Ask);
         self.message(OWN, Kind::Ask);
         if !self.eventually(|visit| visit.is_settled()) {
@@ -69,10 +148,9 @@ impl Visit<'_> {
             let found = format!("not settled after a minute: acknowledged {acked}, open {open}");
             self.verdict.broken.push(format!("{found}, unseen {unseen:?}"));
         }
-        let code = daemon.stop();
-        if code != 0 {
-            self.verdict.broken.push(format!("the last stop: {code}"));
-        }
+    }
+
+    fn judge(&mut self) -> Vec<String> {
         let shown = self.phones.shown();
         self.verdict.look_for_orphans(&self.phones.rig.home, "at the end");
         self.verdict.judge(&self.phones.rig.home, &self.plan, &shown, false);
@@ -97,6 +175,7 @@ impl Visit<'_> {
             "Rejected" => owner.fault(When::Login, What::Fail(409)),
             "LoggedOut" => owner.unlink(self.phones.rig.device),
             "Refused" => owner.fault(When::Message, What::Fail(463)),
+            "UndecryptableMessage" => owner.fault(When::Deliver, What::Garble),
             _ => {}
         }
     }

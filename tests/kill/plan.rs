@@ -235,10 +235,11 @@ fn content(random: &mut Random, chat: &Chat, kind: Kind, token: &str) -> String 
         0 => String::new(),
         ms => format!("think:{ms} "),
     };
+    let model = if random.below(4) == 0 { "model " } else { "" };
     let tool =
         |name: &str, arguments: serde_json::Value| format!("{call}{think}tool:{name} {arguments}");
     match kind {
-        Kind::Ask | Kind::Bring => format!("{call}{think}{token}"),
+        Kind::Ask | Kind::Bring => format!("{call}{think}{model}{token}"),
         Kind::Look => tool("read_history", json!({"query": token})),
         Kind::Tool => tool("send_message", json!({"text": format!("said {token}")})),
         Kind::Send => {

@@ -14,6 +14,7 @@
 //!   credential for ten seconds first
 //! * `tool:NAME {json}` calls the MCP server of `--mcp-config` and answers with
 //!   its words
+//! * `model` asks the model first, and fails without an answer of it
 //! * an image is answered by its type and the length of its base64
 //! * `background:MS` starts a background task, whose end starts a run by itself
 //!
@@ -32,6 +33,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+#[path = "model.rs"]
+mod model;
 #[path = "out.rs"]
 mod out;
 #[path = "run.rs"]
@@ -281,6 +284,9 @@ impl Cli {
         let mut text: Vec<String> = texts.into_iter().map(|t| self.answer(t)).collect();
         if run.compact {
             text.clear();
+        }
+        if let Some(error) = Some(run.asks).filter(|asks| *asks).and_then(|_| model::ask().err()) {
+            die(&format!("no model: {error}"));
         }
         let text = text.join(" | ");
         let mut result = json!({"duration_ms": 1, "session_id": self.session, "uuid": uuid(), "num_turns": 1,

@@ -17,6 +17,7 @@ pub struct Run {
     pub retries: bool,
     pub background: Option<Duration>,
     pub compact: bool,
+    pub asks: bool,
 }
 
 impl Run {
@@ -32,6 +33,7 @@ impl Run {
             retries: false,
             background: None,
             compact: false,
+            asks: false,
         }
     }
 
@@ -56,6 +58,7 @@ impl Run {
                         (self.retries, self.error) = (true, Some(401));
                         self.until = Instant::now() + Duration::from_secs(10);
                     }
+                    Word::Model => self.asks = true,
                     Word::Background(time) => self.background = Some(time),
                 }
             }

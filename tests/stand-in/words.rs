@@ -17,6 +17,7 @@ pub enum Word {
     Deaf,
     Flood,
     Retry401,
+    Model,
 }
 
 /// The contents of all `<message>` elements, or the whole text.
@@ -81,6 +82,7 @@ pub fn words(text: &str) -> Vec<Word> {
                 "deaf" => Some(Word::Deaf),
                 "flood" => Some(Word::Flood),
                 "retry401" => Some(Word::Retry401),
+                "model" => Some(Word::Model),
                 _ => None,
             },
         });

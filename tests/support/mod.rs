@@ -99,6 +99,21 @@ impl Home {
         self.env.insert(name.into(), value.into());
     }
 
+    /// Has a library of `tests/support` within the program; `false` without a C compiler.
+    pub fn preload(&mut self, source: &str) -> bool {
+        let library = self.path().join(source).with_extension("so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(source);
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
+        let built = compile.status();
+        if !built.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("skipped: no C compiler: {built:?}");
+            return false;
+        }
+        self.set("LD_PRELOAD", library.to_str().unwrap());
+        true
+    }
+
     /// One value from the ledger.
     pub fn ledger<T: rusqlite::types::FromSql>(&self, query: &str) -> T {
         let c = rusqlite::Connection::open(self.path().join("store/messages.db")).unwrap();

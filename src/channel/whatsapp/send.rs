@@ -154,6 +154,7 @@ impl WhatsApp {
         if let Some(seconds) = timer {
             options = options.with_ephemeral_expiration(seconds);
         }
+        crash::point("whatsapp before sending", &"message");
         client
             .send_message_with_options(to, message.clone(), options)
             .await
@@ -340,10 +341,7 @@ impl Channel for WhatsApp {
 
 /// The id of a row's n-th message: the same in each attempt.
 fn part_id(id: &str, part: usize) -> String {
-    match part {
-        0 => id.to_owned(),
-        part => format!("{}{part:02X}", &id[..id.len().saturating_sub(2)]),
-    }
+    if part == 0 { id.into() } else { format!("{}{part:02X}", &id[..id.len().saturating_sub(2)]) }
 }
 
 /// The other address of the same person.
