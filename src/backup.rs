@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -28,6 +28,10 @@ use crate::turns::dispatch::random_hex;
 const DEPTH: usize = 100;
 /// The most names in one directory.
 const NAMES: usize = 1_000_000;
+/// A file may hold so many times the bytes that it takes on the disk, which may pack
+/// them, and so many more. One of a terabyte of nothing would fill the disk here.
+const PACKED: u64 = 8;
+const HOLES: u64 = 16 << 20;
 
 /// What a backup says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,7 +120,10 @@ pub fn make(config: &Config, to: &Path) -> Result<Manifest> {
         return place(&part, "is what a backup that broke off has left: remove it");
     }
     std::fs::DirBuilder::new().mode(0o700).create(&part).map_err(|e| at(&part, e))?;
-    let made = fill(config, &part)?;
+    let made = fill(config, &part).inspect_err(|_| {
+        // Its own failure matters; a disk that is full gets its room back.
+        let _ = std::fs::remove_dir_all(&part);
+    })?;
     crash::point("backup before naming", &"it");
     std::fs::rename(&part, &to).map_err(|e| at(&to, e))?;
     Ok(made)
@@ -282,8 +289,14 @@ fn copy(from: &Tree, to: &Tree, at: &Path, depth: usize, left_out: &mut Vec<Stri
             Ok(below) => copy(&below, &to.create_dir(&name)?, &path, depth + 1, left_out)?,
             Err(TreeError::NotDirectory(_)) => match from.open_file(&name) {
                 Ok(file) => {
-                    let mode = file.metadata().map_err(|e| self::at(&path, e))?.permissions();
-                    match from.copy(&name, to, text, u64::MAX - 1, None) {
+                    let meta = file.metadata().map_err(|e| self::at(&path, e))?;
+                    let mode = meta.permissions();
+                    let most = (meta.blocks() * 512).saturating_mul(PACKED) + HOLES;
+                    if meta.len() > most {
+                        leave("it is a large file of hardly anything but holes");
+                        continue;
+                    }
+                    match from.copy(&name, to, text, most, None) {
                         Ok(_) if mode.mode() & 0o100 != 0 => to.make_executable(&name)?,
                         Ok(_) => {}
                         // The host's side of the copy: the disk is full, for one.

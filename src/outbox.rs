@@ -12,14 +12,19 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Pace, SendError};
+use crate::clock::Clock;
 use crate::crash;
 use crate::db::{self, Delivery, Emoji, Ledger, MessageState, OutboxRow, now_ms};
 use crate::ids::TurnId;
 
 /// How long a row is tried, in milliseconds.
 pub const GIVE_UP: i64 = 24 * 60 * 60 * 1000;
+/// For so long after a start, a sleep or a change of the clock nothing is given up:
+/// channels connect first.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 const FIRST_PAUSE: i64 = 1_000;
 /// A row that is held up longer than this, in milliseconds, says why.
 const SHOWN_PAUSE: i64 = 5_000;
@@ -62,6 +67,8 @@ impl Outbox {
             busy: HashSet::default(),
             missed: HashSet::default(),
             rounds: JoinSet::new(),
+            clock: Clock::default(),
+            tries_since: Instant::now(),
         };
         let task = tokio::spawn(delivery.run(inbox));
         (Outbox { notes }, task)
@@ -94,6 +101,9 @@ struct Courier {
     /// Chats that got something while they were busy.
     missed: HashSet<String>,
     rounds: JoinSet<Round>,
+    clock: Clock,
+    /// Since when rows could be tried.
+    tries_since: Instant,
 }
 
 /// The task that shows marks; it ends with the courier.
@@ -113,18 +123,22 @@ struct Round {
 
 impl Courier {
     async fn run(mut self, mut notes: mpsc::UnboundedReceiver<Note>) {
-        let mut retry: Option<tokio::time::Instant> = None;
+        let mut retry: Option<Instant> = None;
         loop {
             let pause = async {
                 match retry {
-                    Some(at) => tokio::time::sleep_until(at).await,
+                    Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 note = notes.recv() => match note.inspect(|_| self.marks.0.notify_one()) {
                     None => return,
-                    Some(Note::Rows) => self.begin().await,
+                    Some(Note::Rows) => {
+                        if !self.begin().await {
+                            retry = Some(soon());
+                        }
+                    }
                     Some(Note::Typing(jid, on)) => {
                         if let Some(channel) = self.channels.iter().find(|c| c.owns(&jid)) {
                             channel.typing(&jid, on);
@@ -136,30 +150,29 @@ impl Courier {
                     let Ok(round) = round else { continue };
                     self.busy.remove(&round.jid);
                     if let Some(pause) = round.again {
-                        let at = tokio::time::Instant::now() + pause;
+                        let at = Instant::now() + pause;
                         retry = Some(retry.map_or(at, |other| other.min(at)));
                     }
                     if self.missed.remove(&round.jid) {
                         self.deliver(round.jid);
                     }
                 },
-                () = pause => {
-                    retry = None;
-                    self.begin().await;
-                }
+                () = pause => retry = if self.begin().await { None } else { Some(soon()) },
             }
         }
     }
 
-    async fn begin(&mut self) {
-        match self.ledger.write(db::outbox::pending_chats).await {
-            Ok(chats) => {
-                for jid in chats {
-                    self.deliver(jid);
-                }
-            }
-            Err(error) => tracing::error!(%error, "cannot read the outbox"),
+    /// Delivers to every chat with something to send; `false` if the ledger refused to
+    /// say which.
+    async fn begin(&mut self) -> bool {
+        if self.clock.jump() != 0 {
+            self.tries_since = Instant::now();
         }
+        let chats = self.ledger.write(db::outbox::pending_chats).await;
+        let chats = chats.inspect_err(|error| tracing::error!(%error, "cannot read the outbox"));
+        let said = chats.is_ok();
+        chats.into_iter().flatten().for_each(|jid| self.deliver(jid));
+        said
     }
 
     async fn note_end(&mut self, turn: TurnId) {
@@ -180,17 +193,20 @@ impl Courier {
         let channel = self.channels.iter().find(|c| c.owns(&jid)).cloned();
         let ended = self.ended.remove(&jid).unwrap_or_default();
         let ledger = self.ledger.clone();
+        let gives_up = self.tries_since.elapsed() >= PATIENCE;
         self.rounds.spawn(async move {
             let again = match channel {
                 Some(channel) => {
-                    let outcome = empty(&ledger, channel.as_ref(), &jid).await;
+                    let outcome = empty(&ledger, channel.as_ref(), &jid, gives_up).await;
                     settle(&ledger, channel.as_ref(), &jid, ended).await;
                     outcome
                 }
-                None => {
+                None if gives_up => {
                     expire(&ledger, &jid).await;
                     None
                 }
+                // Or nobody would look again.
+                None => Some(PATIENCE),
             };
             Round { jid, again }
         });
@@ -199,7 +215,12 @@ impl Courier {
 
 /// Sends what a chat has waiting. Says when to come back, if rows remain that a
 /// pause may help.
-async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Duration> {
+async fn empty(
+    ledger: &Ledger,
+    channel: &dyn Channel,
+    jid: &str,
+    gives_up: bool,
+) -> Option<Duration> {
     loop {
         let chat = jid.to_owned();
         let next =
@@ -227,13 +248,13 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
         let delivery = match pace {
             Ok(Pace::Now) => match channel.send(&row).await {
                 Ok(()) => Delivery::Sent,
-                Err(error) => match after(&row, &error, now_ms()) {
+                Err(error) => match after(&row, &error, now_ms(), gives_up) {
                     Some(delivery) => delivery,
                     // Whoever connects wakes us.
                     None => return None,
                 },
             },
-            Ok(Pace::At(_, why)) if now >= last => {
+            Ok(Pace::At(_, why)) if now >= last && gives_up => {
                 Delivery::Failed { error: format!("given up after a day: {why}") }
             }
             Ok(Pace::At(at, why)) => {
@@ -242,7 +263,8 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                     // If it cannot be noted the pace is asked for again, and says the same.
                     let _ = ledger.write(move |c| db::pace::hold(c, id, at, &why)).await;
                 }
-                return Some(Duration::from_millis(at.min(last).abs_diff(now_ms()).max(20)));
+                let at = if now < last { at.min(last) } else { at };
+                return Some(Duration::from_millis(at.abs_diff(now_ms()).max(20)));
             }
             Ok(Pace::Never(error)) => Delivery::Failed { error },
             Err(error) => {
@@ -263,6 +285,11 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
     }
 }
 
+/// When the ledger, which refused, is asked again.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(2)
+}
+
 /// A row that no channel could take for a day is given up.
 async fn expire(ledger: &Ledger, jid: &str) {
     let (jid, before) = (jid.to_owned(), now_ms() - GIVE_UP);
@@ -270,8 +297,8 @@ async fn expire(ledger: &Ledger, jid: &str) {
 }
 
 /// What a failed attempt means for a row; `None` to wait for the connection.
-fn after(row: &OutboxRow, error: &SendError, now: i64) -> Option<Delivery> {
-    let spent = now - row.created_at >= GIVE_UP;
+fn after(row: &OutboxRow, error: &SendError, now: i64, gives_up: bool) -> Option<Delivery> {
+    let spent = gives_up && now - row.created_at >= GIVE_UP;
     match error {
         SendError::Never(error) => Some(Delivery::Failed { error: error.clone() }),
         other if spent => {
@@ -325,7 +352,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_ceiling_and_end_after_a_day() {
         let later = SendError::Later("busy".into());
-        let pause = |attempts| match after(&row(attempts, 0), &later, 1_000_000) {
+        let pause = |attempts| match after(&row(attempts, 0), &later, 1_000_000, true) {
             Some(Delivery::Later { at, .. }) => at - 1_000_000,
             other => panic!("{other:?}"),
         };
@@ -333,15 +360,17 @@ mod tests {
             [pause(0), pause(1), pause(3), pause(12), pause(4_000_000)],
             [1_000, 2_000, 8_000, 300_000, 300_000]
         );
-        assert!(matches!(after(&row(0, 0), &later, GIVE_UP), Some(Delivery::Failed { .. })));
+        assert!(matches!(after(&row(0, 0), &later, GIVE_UP, true), Some(Delivery::Failed { .. })));
     }
 
     #[test]
     fn a_lost_connection_costs_no_attempt_but_does_not_last_for_ever() {
-        assert_eq!(after(&row(3, 0), &SendError::Offline, 5), None);
+        assert_eq!(after(&row(3, 0), &SendError::Offline, 5, true), None);
         assert!(matches!(
-            after(&row(0, 0), &SendError::Offline, GIVE_UP),
+            after(&row(0, 0), &SendError::Offline, GIVE_UP, true),
             Some(Delivery::Failed { .. })
         ));
+        // A daemon that has just begun, or woken, has not tried it for a day.
+        assert_eq!(after(&row(0, 0), &SendError::Offline, GIVE_UP, false), None);
     }
 }

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::db::{self, Asked, Group, LedgerError, refuse};
+use crate::db::{self, Asked, Group, LedgerError, history, refuse};
 use crate::ids::{Incarnation, TurnId};
 use crate::prompt::chat_text::chat_text;
 use crate::turns::rows;
@@ -237,7 +237,10 @@ fn read_history(c: &Connection, asker: &Asker<'_>, value: Value) -> Outcome {
     }
     let limit = call.limit.unwrap_or(50).clamp(1, 200);
     let query = call.query.as_deref().filter(|q| !q.is_empty());
-    let found = db::history::page(c, asker.group.folder.as_str(), query, before, limit)?;
+    if query.is_some_and(|q| q.split_whitespace().nth(history::MOST_WORDS).is_some()) {
+        return refuse(format!("query: {} words at most", history::MOST_WORDS));
+    }
+    let found = history::page(c, asker.group.folder.as_str(), query, before, limit)?;
     let mut left = 256 * 1024_usize;
     let mut messages: Vec<Value> = Vec::new();
     for said in found.iter().rev() {

@@ -75,6 +75,16 @@ impl TreeError {
             _ => TreeError::Io { path, source },
         }
     }
+
+    /// Whether the machine has too little of something just now: not what is there is
+    /// wrong.
+    pub fn is_shortage(&self) -> bool {
+        use rustix::io::Errno;
+        let TreeError::Io { source, .. } = self else { return false };
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+            .iter()
+            .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+    }
 }
 
 /// An open directory, and the only handle on what is beneath it.
@@ -202,9 +212,9 @@ impl Tree {
     }
 
     /// Moves whatever has this name, of any kind, into another tree, replacing a
-    /// file called `name` there. Where it cannot be moved (another filesystem) it
-    /// is removed, so that it is out of the way in every case: true if it was
-    /// kept.
+    /// file called `name` there. A file that cannot be moved (another filesystem) is
+    /// removed, so that it is out of the way: true if it was kept. A directory may take
+    /// long to remove, so that one stays, and is an error.
     pub fn set_aside(
         &self,
         path: impl AsRef<Path>,
@@ -217,7 +227,16 @@ impl Tree {
         match dir.rename(from, &to, name) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(TreeError::io(path, e)),
-            Err(_) => self.remove_all(path).map(|()| false),
+            Err(e) => {
+                let meta = dir.symlink_metadata(from).map_err(|e| TreeError::io(path, e))?;
+                if !meta.is_dir() {
+                    return self.remove(path).map(|()| false);
+                }
+                // Its guest may have taken the right to move it from itself, and from us.
+                let moved =
+                    walk::unlock(&dir, from, &meta).and_then(|()| dir.rename(from, &to, name));
+                moved.map(|()| true).map_err(|_| TreeError::io(path, e))
+            }
         }
     }
 

@@ -17,6 +17,8 @@ fn a_backup_of_a_daemon_at_work_is_restored_whole_and_goes_on() {
     std::fs::write(family.join("sub/tool.sh"), "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(family.join("sub/tool.sh"), PermissionsExt::from_mode(0o755)).unwrap();
     symlink("/etc/shadow", family.join("link")).unwrap();
+    // It takes no place here, and would fill the disk as what it says it is.
+    std::fs::File::create(family.join("holes")).unwrap().set_len(1 << 40).unwrap();
     let daemon = home.start();
     let client = Client::connect(&home, "t:");
     client.message("t:1", "a", "the boiler code is 4711");
@@ -30,6 +32,7 @@ fn a_backup_of_a_daemon_at_work_is_restored_whole_and_goes_on() {
     let (code, out, error) = home.run(&["backup", to]);
     assert_eq!(code, 0, "{error}");
     assert!(out.contains("left out groups/family/link"), "{out}");
+    assert!(out.contains("left out groups/family/holes"), "{out}");
     assert_eq!(place.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(home.run(&["backup", to]).0, 1, "never over another");
     let inside = family.join("backup");

@@ -99,6 +99,25 @@ fn unregistered(terminal: &Client, id: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn a_query_has_so_many_words_and_no_more() {
+    let (_home, _daemon, client) = two_groups();
+    client.message("t:1", "a", "the boiler is warm");
+    client.answer("t:1", "warm");
+    let ask = |words: usize| {
+        let query = vec!["boiler"; words].join(" ");
+        client.message(
+            "t:1",
+            &format!("q{words}"),
+            &format!(r#"tool:read_history {{"query":"{query}"}}"#),
+        );
+    };
+    ask(16);
+    assert!(client.answer("t:1", "\"messages\"").contains("warm"));
+    ask(17);
+    client.answer("t:1", "16 words at most");
+}
+
+#[test]
 fn main_lists_chats_by_their_latest_name_and_activity() {
     let home = Home::new();
     let _daemon = home.start();

@@ -2,10 +2,15 @@
 //! the words in it. Both tables are read from the asked place backwards, by an index
 //! or in the order of the full text's hits, until the page is full.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use super::files::{self, Attachment};
 use super::ledger::Result;
+
+/// The most words of a query: each is looked up by itself.
+pub const MOST_WORDS: usize = 16;
 
 /// A place between two entries: a time (milliseconds), and the key of the entry behind
 /// it, since several may have one time.
@@ -102,8 +107,9 @@ pub fn page(
 /// and never syntax. A single letter is no beginning: too many words have it.
 fn as_words(query: &str) -> String {
     let words = query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let words: Vec<String> =
-        words.map(|word| format!("\"{word}\"{}", if word.len() > 1 { "*" } else { "" })).collect();
+    let words: BTreeSet<&str> = words.take(MOST_WORDS).collect();
+    let begins = |word: &&str| format!("\"{word}\"{}", if word.len() > 1 { "*" } else { "" });
+    let words: Vec<String> = words.iter().map(begins).collect();
     // A query of signs alone finds nothing, which is not an error.
     if words.is_empty() { "\"\u{e000}\"".into() } else { words.join(" ") }
 }

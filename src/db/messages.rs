@@ -12,6 +12,10 @@ use super::now_ms;
 use super::sql::{Sql, row};
 use crate::ids::TurnId;
 
+/// The messages of a chat that are kept for the next turn to show, the newest: far more
+/// than fit into a prompt. The others stay in the history.
+const CONTEXT: u32 = 1_000;
+
 /// A message as a channel hands it over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incoming {
@@ -169,6 +173,16 @@ pub fn store(
             files::encode(&m.attachments),
         ],
     )?;
+    if rows == 1 && state == MessageState::Context {
+        // One more came, so one at most is beyond the newest.
+        c.run(
+            "UPDATE messages SET state = 'ignored', reason = 'more came before an agent was asked'
+             WHERE seq = (SELECT seq FROM messages INDEXED BY messages_open
+                WHERE chat_jid = ?1 AND state IN ('queued', 'context') AND turn IS NULL AND state = 'context'
+                ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+            params![m.jid, CONTEXT],
+        )?;
+    }
     Ok(if rows == 1 { Stored::New } else { Stored::Known })
 }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::ledger::Result;
 use super::sql::{Sql, row};
-use crate::ids::{Folder, Incarnation};
+use crate::ids::Folder;
 
 row! {
     /// What a group has besides.
@@ -47,15 +47,4 @@ pub fn configure(c: &Connection, folder: &Folder, config: Option<&str>) -> Resul
 /// The groups with a `containerConfig`.
 pub fn configured(c: &Connection) -> Result<Vec<Past>> {
     c.all(Past::select("FROM groups WHERE container_config IS NOT NULL ORDER BY folder"), [])
-}
-
-/// Whether every sender among all turns that an incarnation ever had is the owner.
-/// A record by hand names no turn, and may come when the turn that made it is over.
-pub fn all_trusted(c: &Connection, incarnation: Incarnation) -> Result<bool> {
-    c.one("SELECT COALESCE(min(trusted), 0) FROM turns WHERE incarnation = ?1", [incarnation])
-}
-
-/// Whether something was said under this key already.
-pub fn said(c: &Connection, key: &str) -> Result<bool> {
-    c.has("SELECT 1 FROM outbox WHERE key = ?1", [key])
 }

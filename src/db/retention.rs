@@ -12,7 +12,7 @@ use super::ledger::Result;
 use super::sql::Sql;
 
 /// The most turns, and the most incarnations, that one step handles.
-const BATCH: i64 = 200;
+const BATCH: i64 = 50;
 
 /// Removes what ended before `before` (milliseconds): `true` if there may be more.
 pub fn prune(c: &Connection, before: i64) -> Result<bool> {

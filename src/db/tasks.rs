@@ -18,6 +18,11 @@ mod row;
 pub use row::{Task, TaskStatus, context};
 pub(super) use row::{context_word, instant, iso, ms};
 
+/// The most active tasks of a group: far more than people plan, and no flood.
+const MOST: i64 = 200;
+/// The longest prompt, and the longest script, in bytes. Each run has a copy.
+const LONGEST: usize = 64 * 1024;
+
 /// What a new task is made of.
 #[derive(Clone, Debug)]
 pub struct NewTask {
@@ -71,7 +76,16 @@ impl From<ScheduleError> for LedgerError {
 /// Adds a task that runs from now on, and returns it with its next run. Refused: an
 /// empty prompt, a schedule that has no run ahead, a chat that is not the group's.
 pub fn create(c: &Connection, new: &NewTask, owner: Tz, now: i64) -> Result<Task> {
-    check_prompt(&new.prompt)?;
+    check(&new.prompt, new.script.as_deref())?;
+    let active: i64 = c.one(
+        "SELECT count(*) FROM scheduled_tasks WHERE group_folder = ?1 AND status = 'active'",
+        [&new.folder],
+    )?;
+    if active >= MOST {
+        return refuse(format!(
+            "this group has {active} tasks that wait for their time, and may have no more: cancel some"
+        ));
+    }
     if let Some(reason) = group_gone(c, new.folder.as_str(), &new.chat_jid)? {
         return refuse(reason);
     }
@@ -205,12 +219,12 @@ pub fn update(c: &Connection, id: &str, change: &Change, owner: Tz, now: i64) ->
     let rescheduled =
         change.schedule_type.is_some() || change.schedule_value.is_some() || change.zone.is_some();
     if let Some(prompt) = &change.prompt {
-        check_prompt(prompt)?;
         task.prompt.clone_from(prompt);
     }
     if let Some(script) = &change.script {
         task.script = Some(script.clone()).filter(|script| !script.is_empty());
     }
+    check(&task.prompt, task.script.as_deref())?;
     task.context_mode = change.context_mode.unwrap_or(task.context_mode);
     task.trusted &= !change.by_stranger;
     if rescheduled {
@@ -269,9 +283,14 @@ fn existing(c: &Connection, id: &str) -> Result<Task> {
     })
 }
 
-fn check_prompt(prompt: &str) -> Result<()> {
+fn check(prompt: &str, script: Option<&str>) -> Result<()> {
     if prompt.trim().is_empty() {
         return refuse("the task has no prompt: say what is to be done at that time");
+    }
+    if prompt.len().max(script.map_or(0, str::len)) > LONGEST {
+        return refuse(format!(
+            "a task's prompt and script have {LONGEST} bytes at most: put more into a file of the group"
+        ));
     }
     Ok(())
 }

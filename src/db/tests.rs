@@ -342,3 +342,18 @@ impl Traced {
         sql
     }
 }
+
+#[test]
+fn of_what_was_said_while_nobody_asked_the_newest_is_shown() {
+    let (_dir, c) = ledger();
+    with_family(&c, &["1"]);
+    c.execute_batch("BEGIN").unwrap();
+    for n in 0..1_005 {
+        messages::store(&c, &message("1", &n.to_string()), MessageState::Context, None).unwrap();
+    }
+    messages::store(&c, &message("1", "ask"), MessageState::Queued, None).unwrap();
+    let one = incarnations::open(&c, &family(), "bwrap").unwrap();
+    let turn = claimed(&c, one).unwrap().open.id;
+    let shown = messages::of_turn(&c, turn.0).unwrap();
+    assert_eq!((shown.len(), shown[0].id.as_str()), (1_001, "5"));
+}

@@ -38,6 +38,8 @@ row! {
         pub created_at: i64,
         /// Whether "still working" was said.
         pub noticed: bool,
+        /// Whether every message in it is the owner's.
+        pub trusted: bool,
     }
 }
 
@@ -228,12 +230,10 @@ pub fn facts(c: &Connection, turn: TurnId) -> Result<Option<Facts>> {
     c.first(Facts::select("FROM turns WHERE id = ?1"), [turn])
 }
 
-/// Whether every sender among the open turns of an incarnation is the owner.
+/// Whether every sender among all turns that an incarnation ever had is the owner. Not
+/// only of those that are open: whoever was heard may have left something running.
 pub fn all_trusted(c: &Connection, incarnation: Incarnation) -> Result<bool> {
-    c.one(
-        "SELECT COALESCE(min(trusted), 1) FROM turns WHERE incarnation = ?1 AND state = 'running'",
-        [incarnation],
-    )
+    c.one("SELECT COALESCE(min(trusted), 0) FROM turns WHERE incarnation = ?1", [incarnation])
 }
 
 /// The latest turn that an incarnation was given.

@@ -15,6 +15,9 @@ use crate::tree::{Tree, TreeError};
 /// fault by, and few enough that nobody fills the disk or the host's time with them.
 const MAX_BAD: usize = 20;
 
+/// The records for the guest that are kept: one that is further behind is none.
+const KEPT: u64 = 200;
+
 /// Why the mailbox cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MailboxError {
@@ -35,6 +38,16 @@ pub enum MailboxError {
     /// More records wait than a guest may leave.
     #[error("the guest left more than {MAX_WAITING} records unread")]
     Flooded,
+}
+
+impl MailboxError {
+    /// Whether it is not the guest's doing and may be over at the next look.
+    pub fn passes(&self) -> bool {
+        match self {
+            MailboxError::Tree(error) => error.is_shortage(),
+            _ => false,
+        }
+    }
 }
 
 /// The two directories of one incarnation.
@@ -94,6 +107,10 @@ impl HostMailbox {
         std::fs::rename(&hidden, &path).map_err(io)?;
         crash::point("after showing", record);
         self.written = number;
+        if let Some(old) = number.checked_sub(KEPT).filter(|old| *old > 0) {
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(self.inbox.join(record::file_name(old)));
+        }
         Ok(())
     }
 
@@ -155,6 +172,7 @@ impl HostMailbox {
                 Err(error) => error.to_string(),
             },
             Err(TreeError::Missing(_)) => return Ok(Read::Missing),
+            Err(error) if error.is_shortage() => return Err(error.into()),
             Err(error) => error.to_string(),
         };
         self.bad += 1;
@@ -266,5 +284,16 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["0000000000000001.json", "0000000000000002.json"]);
+    }
+
+    #[test]
+    fn what_a_guest_is_far_behind_with_is_not_kept() {
+        let (dir, mut mailbox, _) = mailbox();
+        for _ in 0..KEPT + 5 {
+            mailbox.write(&HostRecord::Close).unwrap();
+        }
+        let inbox = dir.path().join("ipc/main/7/in");
+        assert_eq!(std::fs::read_dir(&inbox).unwrap().count() as u64, KEPT);
+        assert!(inbox.join(record::file_name(KEPT + 5)).exists());
     }
 }

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::ids::{Incarnation, TurnId};
 
+/// The longest name of a request, in bytes.
+pub const LONGEST_ID: usize = 200;
+
 /// The largest record that a host reads, in bytes.
 pub const MAX_RECORD: usize = 1024 * 1024;
 /// The most records that may wait in `out` before the host takes the guest for

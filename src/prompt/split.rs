@@ -69,7 +69,18 @@ fn border(window: &str, rest: &str, open: Option<&Fence>) -> usize {
         let inside = window.rmatch_indices(sign).map(|(at, _)| at);
         at_end.into_iter().chain(inside).take_while(move |at| *at >= least.max(1))
     };
-    let whole = |at: &usize| open_at_end(&window[..*at], open).is_none();
+    // The block that each line begins in, so that no border is sought through all of them.
+    let mut lines = vec![(0, open.cloned())];
+    for (end, _) in window.match_indices('\n') {
+        let (start, within) = &lines[lines.len() - 1];
+        let within = open_at_end(&window[*start..end], within.as_ref());
+        lines.push((end + 1, within));
+    }
+    let whole = |at: &usize| {
+        let line = lines.partition_point(|(start, _)| start <= at).saturating_sub(1);
+        let (start, within) = &lines[line];
+        open_at_end(&window[*start..*at], within.as_ref()).is_none()
+    };
     // Right after an opening fence there would be an empty block.
     let in_block = |at: &usize| !whole(at) && Fence::open(last_line(&window[..*at])).is_none();
     // What was within a line must not become a fence by beginning one.

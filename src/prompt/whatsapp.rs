@@ -19,11 +19,17 @@ use super::split::Fence;
 const REACH: usize = 2_000;
 /// Emphasis within emphasis that is looked into.
 const DEPTH: usize = 8;
+/// Signs in a text beyond which it is no prose, and stays as it is: each may cost a look
+/// as far as [`REACH`].
+const MOST_SIGNS: usize = 4_000;
 /// What a line across the page becomes.
 const RULE: &str = "──────────";
 
 /// `text` as WhatsApp shows it.
 pub fn format(text: &str) -> String {
+    if text.matches(['*', '_', '~', '`', '<', '[', '|']).count() > MOST_SIGNS {
+        return text.to_owned();
+    }
     let lines: Vec<&str> = text.lines().collect();
     let style = Style { markdown: text.contains("**"), bold: false, depth: 0 };
     let mut out: Vec<String> = Vec::with_capacity(lines.len());

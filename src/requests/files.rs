@@ -27,8 +27,10 @@ use crate::turns::dispatch::random_hex;
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a copy may wait for the commit that names it.
 const UNNAMED: Duration = Duration::from_secs(60 * 60);
-/// The most bytes that lie in the directory, so that no agent fills the disk.
+/// The most bytes that lie in the directory, of all groups and of one, so that no agent
+/// fills the disk, or takes the others' place.
 const MOST: u64 = 2 << 30;
+const MOST_OF_GROUP: u64 = 256 << 20;
 /// The most rows with files that wait in one chat.
 const WAITING: i64 = 20;
 /// The directory, beneath the one that channels exchange files in.
@@ -67,7 +69,9 @@ pub async fn stage(
         Err(refusal) => return Some(Err(refusal.to_string())),
     };
     let (group, files) = (config.groups().join(folder.as_str()), config.files());
-    let copied = tokio::task::spawn_blocking(move || copy(&group, &files, &call.path)).await;
+    let folder = folder.clone();
+    let copy = move || copy(&folder, &group, &files, &call.path);
+    let copied = tokio::task::spawn_blocking(copy).await;
     Some(copied.unwrap_or_else(|e| Err(format!("the file could not be copied: {e}"))))
 }
 
@@ -80,7 +84,7 @@ pub async fn discard(config: &Config, staged: Staged) {
     }
 }
 
-fn copy(group: &Path, exchanged: &Path, named: &str) -> Result<Staged, String> {
+fn copy(folder: &Folder, group: &Path, exchanged: &Path, named: &str) -> Result<Staged, String> {
     let path = beneath_group(named)?;
     let name = files::shown_name(named);
     let cannot = |e: TreeError| match e {
@@ -92,13 +96,14 @@ fn copy(group: &Path, exchanged: &Path, named: &str) -> Result<Staged, String> {
     let from = Tree::open(group).map_err(cannot)?;
     let out = exchanged.join(OUT);
     let into = Tree::open(&out).map_err(|_| "the host has no directory for files".to_owned())?;
-    if held(&out) > MOST {
+    let own = format!("{folder}~");
+    if held(&out, "") > MOST || held(&out, &own) > MOST_OF_GROUP {
         return Err(
             "too many files were sent lately and lie on the host: try again tomorrow".into()
         );
     }
     let random = random_hex().map_err(|e| e.to_string())?;
-    let own = format!("{random}-{}", files::plain_name(&name));
+    let own = format!("{own}{random}-{}", files::plain_name(&name));
     crash::point("before copying", &"file");
     let size = from.copy(path, &into, &own, files::MAX_FILE, None).map_err(cannot)?;
     crash::point("after copying", &"file");
@@ -124,8 +129,10 @@ fn beneath_group(named: &str) -> Result<&Path, String> {
 }
 
 /// Bytes of what lies in a directory of ours.
-fn held(out: &Path) -> u64 {
+/// How many bytes lie there in files whose names begin so.
+fn held(out: &Path, begin: &str) -> u64 {
     let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
+    let entries = entries.filter(|e| e.file_name().to_string_lossy().starts_with(begin));
     entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
 }
 

@@ -1,9 +1,13 @@
 //! The values of `interval` and `once`.
 
-use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 
 use super::{ScheduleError, clock, short};
+
+/// The longest interval, milliseconds: a hundred years. What is longer is a mistake of
+/// the unit.
+const LONGEST: i64 = 100 * 366 * 86_400_000;
 
 /// Milliseconds above zero.
 pub(super) fn interval(text: &str) -> Result<i64, ScheduleError> {
@@ -18,7 +22,9 @@ pub(super) fn interval(text: &str) -> Result<i64, ScheduleError> {
         _ => 0,
     };
     let every = number.parse::<i64>().ok().and_then(|number| number.checked_mul(unit));
-    every.filter(|every| *every > 0).ok_or_else(|| ScheduleError::Interval(short(text)))
+    every
+        .filter(|every| (1..=LONGEST).contains(every))
+        .ok_or_else(|| ScheduleError::Interval(short(text)))
 }
 
 /// A point in time: as the clock of `zone` shows it, or with a zone of its own.
@@ -29,6 +35,8 @@ pub(super) fn instant(text: &str, zone: Tz) -> Result<DateTime<Utc>, ScheduleErr
     let local = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(&wall, form).ok())
+        // Times are compared as text: a year has four digits.
+        .filter(|wall| (0..=9999).contains(&wall.year()))
         .ok_or_else(wrong)?;
     match offset {
         Some(offset) => local.and_local_timezone(offset).single().map(|at| at.to_utc()),

@@ -163,7 +163,7 @@ fn hoist(from: &Dir, name: &OsStr, top: &Dir, moved: &mut u64) -> io::Result<()>
 
 /// Makes a directory readable and writable to its owner: a guest may have taken
 /// these rights from itself, and we may be the same user.
-fn unlock(dir: &Dir, name: &OsStr, meta: &Metadata) -> io::Result<()> {
+pub(super) fn unlock(dir: &Dir, name: &OsStr, meta: &Metadata) -> io::Result<()> {
     if meta.permissions().mode() & 0o700 == 0o700 {
         return Ok(());
     }

@@ -115,7 +115,10 @@ impl Actor {
             }
             match message {
                 None => return,
-                Some(Message::Mail) => actor.read_mail().await,
+                Some(Message::Mail) => {
+                    actor.host.watch.looking(&actor.folder);
+                    actor.read_mail().await;
+                }
                 Some(Message::Turns) => {
                     actor.weigh().await;
                     actor.find_turns().await;

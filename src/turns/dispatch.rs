@@ -1,9 +1,9 @@
 //! Wakes the right group: on an event at once, and every 2 seconds by a look into
 //! the ledger, so that a lost event costs seconds and no message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind};
@@ -16,7 +16,7 @@ use super::actor::{Actor, Message, SAFETY_NET};
 use super::guest::Host;
 use super::state::{Event, State};
 use crate::db;
-use crate::ids::{Folder, Incarnation};
+use crate::ids::Folder;
 use crate::ipc::host::HostMailbox;
 
 /// What the loop is told.
@@ -28,21 +28,30 @@ pub enum Wake {
     Turns(Folder),
 }
 
+/// The groups whose mail was told of and not looked for yet: however often a guest
+/// writes, one note of it waits.
+type Told = Arc<Mutex<HashSet<Folder>>>;
+
 /// Tells which mailboxes to watch.
 pub struct Watch {
     watcher: Mutex<Option<RecommendedWatcher>>,
+    told: Told,
 }
 
 impl Watch {
     /// Watches mailboxes; `mail` gets the folder of each group whose guest wrote a
     /// record. Without file events (a full inotify table) the safety net remains.
     pub fn new(mail: UnboundedSender<Folder>) -> Watch {
+        let told = Told::default();
+        let known = told.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             let renamed =
                 matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)) | EventKind::Create(_));
             for path in event.paths.iter().filter(|_| renamed) {
-                if let Some(folder) = group_of(path) {
+                if let Some(folder) = group_of(path)
+                    && lock(&known).insert(folder.clone())
+                {
                     // The dispatcher is only gone when the daemon ends.
                     let _ = mail.send(folder);
                 }
@@ -51,7 +60,12 @@ impl Watch {
         let watcher = watcher.inspect_err(
             |error| tracing::warn!(%error, "no file events: answers may take 2 s longer"),
         );
-        Watch { watcher: Mutex::new(watcher.ok()) }
+        Watch { watcher: Mutex::new(watcher.ok()), told }
+    }
+
+    /// A group's mail is looked for now: what is written from here on is told of anew.
+    pub fn looking(&self, folder: &Folder) {
+        lock(&self.told).remove(folder);
     }
 
     /// Watches the mailbox in `directory`.
@@ -70,11 +84,15 @@ impl Watch {
     }
 
     fn change(&self, change: impl FnOnce(&mut RecommendedWatcher) -> notify::Result<()>) {
-        let mut watcher = self.watcher.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(Err(error)) = watcher.as_mut().map(change) {
+        if let Some(Err(error)) = lock(&self.watcher).as_mut().map(change) {
             tracing::warn!(%error, "cannot watch a mailbox; looking every 2 s instead");
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each critical section is one step, so what a panic left is whole.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// `data/ipc/<folder>/<incarnation>/out/<record>` -> folder; hidden names are
@@ -117,7 +135,13 @@ impl Dispatcher {
         stop: impl Future<Output = Duration>,
     ) {
         tokio::pin!(stop);
-        self.recover().await;
+        let ended = tokio::select! {
+            () = self.recover() => None,
+            grace = &mut stop => Some(grace),
+        };
+        if let Some(grace) = ended {
+            return self.drain(mail, grace).await;
+        }
         let mut net = tokio::time::interval(SAFETY_NET);
         net.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let grace = loop {
@@ -126,7 +150,7 @@ impl Dispatcher {
                     Wake::Messages(folder) => self.tell(&folder, Message::Event(Event::Work)).await,
                     Wake::Turns(folder) => self.tell(&folder, Message::Turns).await,
                 },
-                Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
+                Some(folder) = mail.recv() => self.tell_of_mail(&folder),
                 _ = net.tick() => self.look().await,
                 grace = &mut stop => break grace,
             }
@@ -137,11 +161,17 @@ impl Dispatcher {
     /// An incarnation that is not known to be dead is buried by its group's actor,
     /// before anything else happens in that group.
     async fn recover(&mut self) {
-        let Some(left) = self.read(db::incarnations::not_dead).await else { return };
+        let left = loop {
+            match self.read(db::incarnations::not_dead).await {
+                Some(left) => break left,
+                // Nothing may be begun in a group before what it left is known.
+                None => tokio::time::sleep(SAFETY_NET).await,
+            }
+        };
         // A group has at most one: the next is opened only when the last is dead.
         for open in left {
             if let Ok(folder) = Folder::parse(&open.folder) {
-                self.spawn(&folder, Some(open.id)).await;
+                self.spawn(&folder).await;
             }
         }
         self.look().await;
@@ -169,22 +199,31 @@ impl Dispatcher {
 
     async fn tell(&mut self, folder: &Folder, message: Message) {
         if !self.actors.contains_key(folder) {
-            self.spawn(folder, None).await;
+            self.spawn(folder).await;
         }
         self.tell_if_there(folder, message);
     }
 
-    fn tell_if_there(&self, folder: &Folder, message: Message) {
-        if let Some((actor, _)) = self.actors.get(folder) {
-            // Gone only while draining.
-            let _ = actor.send(message);
+    fn tell_of_mail(&self, folder: &Folder) {
+        if !self.tell_if_there(folder, Message::Mail) {
+            self.host.watch.looking(folder);
         }
     }
 
-    async fn spawn(&mut self, folder: &Folder, incarnation: Option<Incarnation>) {
+    fn tell_if_there(&self, folder: &Folder, message: Message) -> bool {
+        // Gone only while draining.
+        self.actors.get(folder).is_some_and(|(actor, _)| actor.send(message).is_ok())
+    }
+
+    /// Begins a group's actor, with what the rows say; the look into the ledger tries
+    /// again what they refuse to say now.
+    async fn spawn(&mut self, folder: &Folder) {
         let name = folder.to_string();
-        let open = self.read(move |c| db::turns::open_of(c, &name)).await;
-        let Some(open) = open else { return };
+        let found = self.read(move |c| {
+            let left = db::incarnations::not_dead(c)?.into_iter().find(|left| left.folder == name);
+            Ok((db::turns::open_of(c, &name)?, left.map(|left| left.id)))
+        });
+        let Some((open, incarnation)) = found.await else { return };
         let (own, inbox) = mpsc::unbounded_channel();
         let state = State::from_rows(&open, incarnation);
         let actor = Actor::run(self.host.clone(), folder.clone(), state, own.clone(), inbox);
@@ -216,7 +255,7 @@ impl Dispatcher {
             tokio::select! {
                 () = &mut all => return,
                 () = &mut enough => return tracing::error!("some containers did not end in time"),
-                Some(folder) = mail.recv() => self.tell_if_there(&folder, Message::Mail),
+                Some(folder) = mail.recv() => self.tell_of_mail(&folder),
                 () = &mut hurry, if !hurried => {
                     hurried = true;
                     for (actor, _) in self.actors.values() {

@@ -57,6 +57,7 @@ impl Actor {
             }
         };
         self.rules.once = group.container.once;
+        self.rules.apart = group.is_main;
         // A folder of many files takes its time, which is not the other groups'.
         let (host, reads) = (self.host.clone(), past.ipc);
         let prepared = tokio::task::spawn_blocking(move || {

@@ -217,11 +217,11 @@ impl Guest {
         Ok(running.process)
     }
 
-    /// Makes the guest look into its mailbox now.
+    /// Makes the guest look into its mailbox now. Where it does not read what was
+    /// written before, that is there to wake it: nobody waits for it to.
     pub async fn poke(&mut self) {
         if let Some(stdin) = &mut self.lifeline {
-            // A guest that is gone is noticed by its exit.
-            let _ = stdin.write_all(b"\n").await;
+            nudge(stdin).await;
         }
     }
 
@@ -246,6 +246,15 @@ impl Guest {
         };
         self.process = None;
         status
+    }
+}
+
+async fn nudge(stdin: &mut ChildStdin) {
+    tokio::select! {
+        biased;
+        // A guest that is gone is noticed by its exit.
+        _ = stdin.write(b"\n") => {}
+        () = std::future::ready(()) => {}
     }
 }
 
@@ -333,5 +342,23 @@ async fn listen(
         }
         tracing::debug!(group = %folder, guest = text);
         *tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_guest_that_reads_nothing_is_not_waited_for() {
+        let mut sleeper = tokio::process::Command::new("sleep");
+        sleeper.arg("60").stdin(std::process::Stdio::piped()).kill_on_drop(true);
+        let mut child = sleeper.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // More than any pipe holds: a test that hangs fails.
+        for _ in 0..1_200_000 {
+            nudge(&mut stdin).await;
+        }
     }
 }

@@ -32,6 +32,9 @@ const KINDS: [(&str, Parse); 2] =
 /// A file that changed within this time may not be whole yet.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// What lies aside before no more is kept.
+const MOST_ASIDE: usize = 1_000;
+
 /// The most records that one look handles.
 const BATCH: usize = 100;
 
@@ -49,7 +52,7 @@ pub fn extras(host: &Host, group: &Group, past: &Past) -> Result<Vec<Mount>, Gue
     let legacy = directory(config, &group.folder);
     for (kind, _) in KINDS {
         let path = legacy.join(kind);
-        adopt(&legacy, kind).map_err(|source| guest::io(&path, source))?;
+        adopt(&legacy, kind)?;
         if let Some((uid, gid)) = host.owner {
             guest::own(&path, uid, gid)?;
         }
@@ -64,17 +67,17 @@ pub fn extras(host: &Host, group: &Group, past: &Past) -> Result<Vec<Mount>, Gue
     Ok(extras)
 }
 
-/// Makes the directory of one kind; what 1.x left unread in its own comes along.
-fn adopt(legacy: &Path, kind: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(legacy)?;
-    let (path, old) = (legacy.join(kind), legacy.with_file_name(kind));
-    match std::fs::symlink_metadata(&path) {
-        Ok(_) => Ok(()),
-        Err(_) if std::fs::symlink_metadata(&old).is_ok_and(|m| m.is_dir()) => {
-            std::fs::rename(old, path)
-        }
-        Err(_) => std::fs::create_dir(path),
+/// Makes the directory of one kind; what 1.x left unread in its own comes along. In 1.x
+/// the agent could write above it, so that anything may lie there: a link is refused.
+fn adopt(legacy: &Path, kind: &str) -> Result<(), GuestError> {
+    let above = legacy.parent().unwrap_or(legacy);
+    std::fs::create_dir_all(above).map_err(|source| guest::io(above, source))?;
+    let above = Tree::open(above)?;
+    let into = above.create_dir("legacy")?;
+    if into.open_dir(kind).is_err() && above.open_dir(kind).is_ok() {
+        above.set_aside(kind, &into, kind)?;
     }
+    into.create_dir(kind).map(drop).map_err(GuestError::from)
 }
 
 impl Actor {
@@ -82,12 +85,12 @@ impl Actor {
     /// the incarnation began have none that could vouch for them.
     pub(super) async fn read_legacy(&self, incarnation: Option<Incarnation>) {
         let legacy = directory(&self.host.config, &self.folder);
+        let above = legacy.parent().unwrap_or(&legacy);
         for (kind, parse) in KINDS {
-            let path = legacy.join(kind);
-            if !path.exists() {
-                continue;
-            }
-            if let Err(error) = self.read_kind(&path, kind, parse, incarnation).await {
+            let tree =
+                Tree::open(above).and_then(|tree| tree.open_dir(Path::new("legacy").join(kind)));
+            let Ok(tree) = tree else { continue };
+            if let Err(error) = self.read_kind(&tree, kind, parse, incarnation).await {
                 tracing::warn!(group = %self.folder, %error, "records by hand cannot be read");
             }
         }
@@ -95,12 +98,11 @@ impl Actor {
 
     async fn read_kind(
         &self,
-        path: &Path,
+        tree: &Tree,
         kind: &str,
         parse: Parse,
         incarnation: Option<Incarnation>,
     ) -> Result<(), GuestError> {
-        let tree = Tree::open(path)?;
         let names = tree.list(2 * MAX_WAITING)?;
         let records = names.iter().filter_map(|name| name.to_str());
         for name in records.filter(|n| n.ends_with(".json") && !n.starts_with('.')).take(BATCH) {
@@ -126,7 +128,7 @@ impl Actor {
             };
             match outcome {
                 Ok(()) => tree.remove(name)?,
-                Err(LedgerError::Refused(reason)) => self.set_aside(&tree, kind, name, &reason)?,
+                Err(LedgerError::Refused(reason)) => self.set_aside(tree, kind, name, &reason)?,
                 Err(error) => {
                     tracing::error!(group = %self.folder, %error, "a record by hand waits");
                     return Ok(());
@@ -149,7 +151,7 @@ impl Actor {
                 return refuse("this group writes no records by hand");
             };
             let trusted = match incarnation {
-                Some(id) => past::all_trusted(c, id)?,
+                Some(id) => db::turns::all_trusted(c, id)?,
                 None => false,
             };
             let own = db::groups::chats(c, Some(&group.folder))?;
@@ -184,6 +186,9 @@ impl Actor {
         let aside = format!("{}-{kind}-{name}", self.folder);
         std::fs::create_dir_all(&errors).map_err(|source| guest::io(&errors, source))?;
         let errors = Tree::open(&errors)?;
+        if errors.list(MOST_ASIDE + 1)?.len() > MOST_ASIDE {
+            return Ok(tree.remove_all(name)?);
+        }
         tree.set_aside(name, &errors, &aside)?;
         Ok(errors.write_new(format!("{aside}.reason"), reason.as_bytes())?)
     }
@@ -195,8 +200,16 @@ fn is_fresh(changed: std::time::SystemTime) -> bool {
 
 /// As the tool `send_message`, once for this key.
 fn say(c: &Connection, asker: &Asker<'_>, message: &Message, key: &str) -> Outcome {
-    if past::said(c, key)? {
+    if !db::told::once(c, key)? {
         return Ok(serde_json::Value::Null);
+    }
+    if let Some(turn) = asker.turn
+        && db::outbox::count(c, turn)? >= requests::MOST
+    {
+        return refuse(format!(
+            "more than {} messages since the agent was last asked",
+            requests::MOST
+        ));
     }
     let arguments = serde_json::json!({"text": message.text, "chat": message.chat_jid});
     requests::perform(c, asker, "send_message", key, arguments)
@@ -226,4 +239,29 @@ fn perform(c: &Connection, asker: &Asker<'_>, task: &LegacyTask, key: &str) -> O
         }
     }
     requests::perform(c, asker, &tool, key, arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_an_agent_of_1x_left_in_place_of_its_directory_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ipc = |path: &str| dir.path().join("ipc").join(path);
+        adopt(&ipc("main/legacy"), "tasks").unwrap();
+        std::fs::create_dir_all(ipc("family/tasks")).unwrap();
+        std::fs::write(ipc("family/tasks/1.json"), "{}").unwrap();
+        std::os::unix::fs::symlink("../main/legacy", ipc("family/legacy")).unwrap();
+        assert!(adopt(&ipc("family/legacy"), "tasks").is_err());
+        std::fs::remove_file(ipc("family/legacy")).unwrap();
+        adopt(&ipc("family/legacy"), "tasks").unwrap();
+        assert!(ipc("family/legacy/tasks/1.json").exists(), "what was unread came along");
+        assert!(std::fs::read_dir(ipc("main/legacy/tasks")).unwrap().next().is_none());
+        // The same for one kind.
+        std::os::unix::fs::symlink("../../main/legacy/tasks", ipc("family/legacy/messages"))
+            .unwrap();
+        assert!(adopt(&ipc("family/legacy"), "messages").is_err());
+    }
 }

@@ -1,40 +1,65 @@
 //! The actor's way from the guest: the records of its mailbox, while it lives and
 //! after it is dead.
 
-use super::actor::Actor;
+use std::time::Duration;
+
+use super::actor::{Actor, Message};
 use super::guest;
 use super::rows::{self, Payload};
 use super::state::{self, Event};
 use crate::crash;
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, Incarnation};
-use crate::ipc::host::HostMailbox;
-use crate::ipc::record::{GuestRecord, HostRecord, MAX_RECORD, Session};
+use crate::ipc::host::{HostMailbox, MailboxError};
+use crate::ipc::record::{GuestRecord, HostRecord, LONGEST_ID, MAX_RECORD, Session};
 use crate::prompt::chat_text::chat_text;
 use crate::prompt::notices;
 use crate::proxy::ModelError;
 use crate::requests;
 
+/// Records that are taken in one go, and the pause after it. A guest that writes more
+/// for long fills its mailbox, and is ended for that.
+const AT_ONCE: usize = 50;
+const BREATH: Duration = Duration::from_millis(100);
+
 impl Actor {
+    /// Takes what the guest wrote, a bounded part of it in one go.
     pub(super) async fn read_mail(&mut self) {
-        loop {
-            let Some(guest) = &mut self.guest else { return };
-            let (number, record) = match guest.mailbox.read() {
-                Ok(Some(found)) => found,
-                Ok(None) => break,
-                Err(error) => return self.runaway(&error.to_string()).await,
-            };
+        let read = self.read_some().await;
+        let checked = match (&read, &self.guest) {
+            (Ok(_), Some(guest)) => guest.mailbox.check(),
+            _ => Ok(()),
+        };
+        match (read, checked) {
+            (Ok(true), Ok(())) => {
+                let own = self.own.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(BREATH).await;
+                    let _ = own.send(Message::Mail);
+                });
+            }
+            (Ok(false), Ok(())) => {}
+            (Err(error), _) | (_, Err(error)) if error.passes() => {
+                tracing::warn!(group = %self.folder, %error, "looking again");
+            }
+            (Err(error), _) | (_, Err(error)) => self.runaway(&error.to_string()).await,
+        }
+    }
+
+    /// Whether there may be more.
+    async fn read_some(&mut self) -> Result<bool, MailboxError> {
+        for _ in 0..AT_ONCE {
+            let Some(guest) = &mut self.guest else { return Ok(false) };
+            let Some((number, record)) = guest.mailbox.read()? else { return Ok(false) };
             if !self.take(number, record, true).await {
-                return;
+                return Ok(false);
             }
-            let Some(guest) = &mut self.guest else { return };
-            if let Err(error) = guest.mailbox.done(number) {
-                return self.runaway(&error.to_string()).await;
-            }
+            let Some(guest) = &mut self.guest else { return Ok(false) };
+            guest.mailbox.done(number)?;
+            // Not every record waits for the ledger, and others want to go on, too.
+            tokio::task::yield_now().await;
         }
-        if let Some(Err(error)) = self.guest.as_ref().map(|g| g.mailbox.check()) {
-            self.runaway(&error.to_string()).await;
-        }
+        Ok(true)
     }
 
     async fn runaway(&mut self, why: &str) {
@@ -114,6 +139,8 @@ impl Actor {
             }
             // Of a dead guest nobody waits for what it wanted to know.
             GuestRecord::Request { tool, .. } if requests::only_looks(&tool) && !live => true,
+            // No answer could name it.
+            GuestRecord::Request { id, .. } if id.len() > LONGEST_ID => true,
             GuestRecord::Request { id, turn, tool, arguments } if requests::only_looks(&tool) => {
                 let Some(incarnation) = self.state.incarnation() else { return true };
                 let (folder, zone) = (self.folder.clone(), self.host.config.timezone);
@@ -226,15 +253,16 @@ impl Actor {
         let Some(done) = done.await else { return false };
         let directory = self.host.config.ipc(&self.folder, id);
         let opened = HostMailbox::open(&directory, &guest::errors(&self.host.config), done);
-        let mut mailbox = match opened {
-            Ok(mailbox) => mailbox,
+        let found = opened.and_then(|mailbox| Ok((mailbox.left()?, mailbox)));
+        let (left, mut mailbox) = match found {
+            Ok(found) => found,
             Err(error) => {
-                tracing::warn!(group = %self.folder, %error, "the guest's mailbox is lost");
-                return true;
+                tracing::warn!(group = %self.folder, %error, "the guest's mailbox cannot be read");
+                return !error.passes();
             }
         };
-        let Ok(left) = mailbox.left() else { return true };
         for number in left {
+            tokio::task::yield_now().await;
             match mailbox.read_left(number) {
                 Ok(Some(record)) => {
                     if !Box::pin(self.take(number, record, false)).await {
@@ -244,6 +272,7 @@ impl Actor {
                     let _ = mailbox.done(number);
                 }
                 Ok(None) => {}
+                Err(error) if error.passes() => return false,
                 Err(error) => tracing::warn!(group = %self.folder, %error, "skipped a record"),
             }
         }

@@ -9,12 +9,14 @@
 //! The table of states and events, and what a crash before and after each effect
 //! leaves behind, stands in `docs/ARCHITECTURE.md`; a test keeps it true.
 
+mod facts;
 mod step;
 
 pub use step::step;
 
 use crate::db::OpenTurn;
 use crate::ids::{Incarnation, TurnId};
+use crate::ipc::record::Session;
 
 /// Times and limits, in milliseconds unless named otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub struct Rules {
     pub backoff: i64,
     /// Whether each guest ends with its turn and gets no second one.
     pub once: bool,
+    /// Whether a guest that has had a turn of somebody else ends when it has none any
+    /// more: what they left running there must not act beside the owner's turns.
+    pub apart: bool,
 }
 
 impl Default for Rules {
@@ -51,6 +56,7 @@ impl Default for Rules {
             notice: 3 * 60_000,
             backoff: 2_000,
             once: false,
+            apart: false,
         }
     }
 }
@@ -76,7 +82,10 @@ pub enum Guest {
     Live {
         /// Which.
         id: Incarnation,
-        /// Since when it has had nothing to do.
+        /// Since when it has had no open turn.
+        quiet_since: Option<i64>,
+        /// Since when it has had nothing to do: its background tasks count as work for
+        /// as long as a turn may take.
         idle_since: Option<i64>,
         /// Live background tasks of its CLI.
         background: u32,
@@ -157,6 +166,12 @@ pub struct Turn {
     pub created_at: i64,
     /// Whether the chat was told that it still runs.
     pub noticed: bool,
+    /// Whether every message in it is the owner's.
+    pub trusted: bool,
+    /// Which conversation it belongs to.
+    pub session: Session,
+    /// Whether it is a run of a task.
+    pub is_task: bool,
     /// How far it is.
     pub phase: Phase,
 }
@@ -168,6 +183,8 @@ pub struct State {
     pub guest: Guest,
     /// Its open turns, oldest first.
     pub turns: Vec<Turn>,
+    /// Whether the guest has had a turn of somebody else.
+    pub heard_others: bool,
     /// Whether messages may be waiting for a claim.
     pub work: bool,
     /// Whether the daemon is ending.
@@ -307,85 +324,6 @@ impl Effect {
                 | Effect::Notice(_)
                 | Effect::Dead(_)
         )
-    }
-}
-
-// === impl State ===
-
-impl State {
-    /// The state that the rows say: `open` turns, and an incarnation that is not
-    /// known to be dead.
-    pub fn from_rows(open: &[OpenTurn], incarnation: Option<Incarnation>) -> State {
-        State {
-            guest: incarnation.map_or(Guest::Absent, |id| Guest::Lost { id }),
-            turns: open.iter().map(Turn::from).collect(),
-            work: false,
-            draining: false,
-            barred: false,
-            held: 0,
-        }
-    }
-
-    /// The incarnation that exists, in whatever condition.
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        match self.guest {
-            Guest::Absent | Guest::Waiting { .. } => None,
-            Guest::Starting { id, .. }
-            | Guest::Live { id, .. }
-            | Guest::Closing { id, .. }
-            | Guest::Stopping { id }
-            | Guest::Lost { id } => Some(id),
-        }
-    }
-
-    /// Whether the guest could go at once without loss, and since when.
-    pub fn idle_since(&self) -> Option<i64> {
-        match self.guest {
-            Guest::Live { idle_since, .. } => idle_since,
-            _ => None,
-        }
-    }
-
-    fn busy(&self) -> bool {
-        self.turns.iter().any(|t| t.phase.is_given())
-    }
-
-    fn due(&self, now: i64) -> Vec<TurnId> {
-        let due = |t: &&Turn| matches!(t.phase, Phase::Queued { not_before } if not_before <= now);
-        self.turns.iter().filter(|_| self.held <= now).filter(due).map(|t| t.id).collect()
-    }
-
-    /// Whether what waits may be claimed: not while a turn before it waits for its
-    /// next attempt, or it would be overtaken.
-    fn may_claim(&self, now: i64) -> bool {
-        let later = |t: &Turn| matches!(t.phase, Phase::Queued { not_before } if not_before > now);
-        self.work && self.held <= now && !self.turns.iter().any(later)
-    }
-
-    /// The last attempt begins a new conversation: a poisoned transcript must not
-    /// fail a group for ever.
-    fn wants_fresh(&self, rules: &Rules, now: i64) -> bool {
-        self.turns.iter().any(|t| {
-            matches!(t.phase, Phase::Queued { not_before } if not_before <= now)
-                && (t.cost + 1 >= rules.attempts || t.attempt + 1 >= rules.attempts_in_all)
-        })
-    }
-}
-
-impl From<&OpenTurn> for Turn {
-    fn from(open: &OpenTurn) -> Turn {
-        let phase = match (open.incarnation, open.deadline) {
-            (Some(_), Some(deadline)) => Phase::Given { deadline },
-            _ => Phase::Queued { not_before: open.not_before },
-        };
-        Turn {
-            id: open.id,
-            cost: open.cost,
-            attempt: open.attempt,
-            created_at: open.created_at,
-            noticed: open.noticed,
-            phase,
-        }
     }
 }
 

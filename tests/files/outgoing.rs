@@ -138,6 +138,23 @@ fn only_files_of_the_group_s_folder_leave_it() {
 }
 
 #[test]
+fn a_group_that_has_sent_much_takes_no_other_group_s_place() {
+    let (home, _daemon, client) = served();
+    home.add_group("other", "t:8");
+    for folder in ["family", "other"] {
+        fs::create_dir_all(home.path().join("groups").join(folder)).unwrap();
+        fs::write(home.path().join("groups").join(folder).join("a.txt"), "a").unwrap();
+    }
+    let held = fs::File::create(out(&home).join("family~0-large")).unwrap();
+    held.set_len(257 << 20).unwrap();
+    let call = r#"tool:send_file {"path":"a.txt"}"#;
+    client.message("t:1", "m1", call);
+    client.answer("t:1", "too many files were sent lately");
+    client.message("t:8", "m2", call);
+    client.answer("t:8", "sent");
+}
+
+#[test]
 fn main_sends_a_file_to_another_group_unless_a_stranger_asked() {
     let home = Home::new();
     home.add_group("family", "t:1");

@@ -262,3 +262,21 @@ fn a_change_is_checked_as_a_whole_and_moves_the_next_run() {
         (TaskStatus::Paused, Some(ms("2026-03-01T00:00:00Z")))
     );
 }
+
+#[test]
+fn a_group_has_so_many_tasks_of_such_a_length_and_no_more() {
+    let (_dir, c) = ledger();
+    with_family(&c, &["1"]);
+    let refused = |task: &NewTask| tasks::create(&c, task, BERLIN, noon()).unwrap_err().to_string();
+    let long = NewTask { prompt: "x".repeat(70_000), ..new_task("interval", "1d") };
+    assert!(refused(&long).contains("bytes at most"), "{}", refused(&long));
+    let long = NewTask { script: Some("x".repeat(70_000)), ..new_task("interval", "1d") };
+    assert!(refused(&long).contains("bytes at most"), "{}", refused(&long));
+    let far = refused(&new_task("once", "+12026-01-01T00:00:00"));
+    assert!(far.contains("time"), "{far}");
+    let all: Vec<Task> = (0..200).map(|_| created(&c, "interval", "1d")).collect();
+    let one_more = new_task("interval", "1d");
+    assert!(refused(&one_more).contains("may have no more"), "{}", refused(&one_more));
+    tasks::cancel(&c, &all[0].id).unwrap();
+    tasks::create(&c, &one_more, BERLIN, noon()).unwrap();
+}

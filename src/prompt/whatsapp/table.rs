@@ -1,10 +1,14 @@
 //! Tables: columns of one width where a telephone has room for them, else one
 //! paragraph a row.
 
+use std::collections::BTreeSet;
+
 use super::{Style, inline};
 
 /// Characters of a fixed-width line that a telephone shows without breaking it.
 const WIDTH: usize = 34;
+/// The longest head of a column that is repeated in each row, in characters.
+const LABEL: usize = 60;
 
 /// The table that `lines` begins with: how many lines it has, and what they become.
 pub fn read(lines: &[&str], style: &Style) -> Option<(usize, Vec<String>)> {
@@ -56,7 +60,7 @@ fn columns(head: &[String], body: &[Vec<String>]) -> Option<Vec<String>> {
     let rows: Vec<&[String]> =
         std::iter::once(head).chain(body.iter().map(Vec::as_slice)).collect();
     let plain = |cell: &String| !cell.contains(['*', '_', '`', '[', '~', '\\']);
-    let count = rows.iter().map(|row| row.len()).max()?;
+    let count = rows.iter().map(|row| row.len()).max().filter(|count| *count <= WIDTH)?;
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
     };
@@ -86,11 +90,16 @@ fn paragraphs(head: &[String], body: &[Vec<String>], style: &Style) -> Vec<Strin
         return vec![head.iter().map(bold).collect::<Vec<_>>().join(", ")];
     }
     let mut shown = Vec::new();
+    let filled = body.iter().flat_map(|row| row.iter().enumerate());
+    let filled: BTreeSet<usize> =
+        filled.filter(|(_, cell)| !cell.is_empty()).map(|(place, _)| place).collect();
+    let labels: Vec<String> = head.iter().map(|head| inline(head, style)).collect();
+    let repeats = |place: usize| labels[place].chars().nth(LABEL).is_none();
     // What heads the first column, or one that no row fills, stands nowhere else.
-    let fills = |place: usize| body.iter().any(|row| row.get(place).is_some_and(|c| !c.is_empty()));
-    let heads = head.iter().enumerate().filter(|(place, _)| *place == 0 || !fills(*place));
-    let heads: Vec<String> = heads
-        .map(|(_, head)| inline(head, style).trim_matches(['_', '*']).to_owned())
+    let once = |place: &usize| *place == 0 || !filled.contains(place) || !repeats(*place);
+    let heads: Vec<&str> = (0..head.len())
+        .filter(once)
+        .map(|place| labels[place].trim_matches(['_', '*']))
         .filter(|head| !head.is_empty())
         .collect();
     if !heads.is_empty() {
@@ -103,8 +112,8 @@ fn paragraphs(head: &[String], body: &[Vec<String>], style: &Style) -> Vec<Strin
         shown.extend(row.first().map(bold));
         for (place, cell) in row.iter().enumerate().skip(1).filter(|(_, cell)| !cell.is_empty()) {
             let cell = inline(cell, style);
-            match head.get(place).filter(|head| !head.is_empty()) {
-                Some(head) => shown.push(format!("{}: {cell}", inline(head, style))),
+            match head.get(place).filter(|head| !head.is_empty() && repeats(place)) {
+                Some(_) => shown.push(format!("{}: {cell}", labels[place])),
                 None => shown.push(cell),
             }
         }

@@ -16,6 +16,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         Event::Slot => effects.push(Effect::FreeSlot),
         Event::Opened(id) => {
             s.guest = Guest::Starting { id: *id, since: now };
+            s.heard_others = false;
             give_and_claim(rules, &mut s, &mut effects, now);
             effects.push(Effect::Spawn);
         }
@@ -28,6 +29,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         Event::Claimed(open) => {
             s.turns.retain(|t| t.id != open.id);
             s.turns.push(Turn::from(open));
+            s.heard_others |= !open.trusted;
         }
         Event::NotClaimed { again } => s.work |= again,
         Event::NotGiven(id) => {
@@ -37,7 +39,7 @@ pub fn step(rules: &Rules, state: &State, event: &Event, now: i64) -> (State, Ve
         }
         Event::Ready => {
             if let Guest::Starting { id, .. } = s.guest {
-                s.guest = Guest::Live { id, idle_since: None, background: 0 };
+                s.guest = Guest::Live { id, quiet_since: None, idle_since: None, background: 0 };
             }
         }
         Event::Done(turns) => {
@@ -110,8 +112,10 @@ impl State {
         match &mut self.guest {
             Guest::Waiting { since: at }
             | Guest::Starting { since: at, .. }
-            | Guest::Live { idle_since: Some(at), .. }
             | Guest::Closing { until: at, .. } => *at += by,
+            Guest::Live { quiet_since, idle_since, .. } => {
+                [quiet_since, idle_since].into_iter().flatten().for_each(|at| *at += by);
+            }
             _ => {}
         }
         for turn in &mut self.turns {
@@ -134,19 +138,21 @@ fn go_on(rules: &Rules, s: &mut State, effects: &mut Vec<Effect>, now: i64) {
             s.guest = Guest::Waiting { since: now };
             effects.push(Effect::AskSlot);
         }
-        Guest::Live { background, idle_since, id } => {
+        Guest::Live { background, quiet_since, idle_since, id } => {
             let fresh = s.wants_fresh(rules, now);
             let last = s.draining || fresh || rules.once;
-            if last && !s.busy() {
+            if (last || (rules.apart && s.heard_others)) && !s.busy() {
                 return close(rules, s, effects, now);
             }
             if !last {
                 give_and_claim(rules, s, effects, now);
             }
             let acts = effects.iter().any(|e| matches!(e, Effect::Give(_) | Effect::Claim));
-            let idle = !acts && !s.busy() && background == 0;
-            let idle_since = idle.then(|| idle_since.unwrap_or(now));
-            s.guest = Guest::Live { id, background, idle_since };
+            let quiet = !acts && !s.busy();
+            let quiet_since = quiet.then(|| quiet_since.unwrap_or(now));
+            let idle = quiet_since.filter(|since| background == 0 || since + rules.turn <= now);
+            let idle_since = idle.map(|_| idle_since.unwrap_or(now));
+            s.guest = Guest::Live { id, background, quiet_since, idle_since };
         }
         _ => {}
     }

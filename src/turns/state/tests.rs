@@ -6,6 +6,7 @@ use super::*;
 use crate::db::LONGEST_PAUSE;
 use crate::ipc::record::{Session, TurnKind};
 
+mod company;
 mod histories;
 mod table;
 
@@ -19,6 +20,7 @@ const RULES: Rules = Rules {
     notice: 180,
     backoff: 2,
     once: false,
+    apart: false,
 };
 const ID: Incarnation = Incarnation(7);
 
@@ -34,6 +36,7 @@ fn open(id: i64) -> OpenTurn {
         deadline: Some(1000),
         created_at: 0,
         noticed: false,
+        trusted: true,
     }
 }
 
@@ -46,6 +49,7 @@ fn state(guest: Guest, turns: &[OpenTurn]) -> State {
     State {
         guest,
         turns: turns.iter().map(Turn::from).collect(),
+        heard_others: false,
         work: false,
         draining: false,
         barred: false,
@@ -54,8 +58,9 @@ fn state(guest: Guest, turns: &[OpenTurn]) -> State {
 }
 
 fn live(turns: &[OpenTurn]) -> State {
-    let idle_since = turns.is_empty().then_some(0);
-    state(Guest::Live { id: ID, idle_since, background: 0 }, turns)
+    let since = turns.is_empty().then_some(0);
+    let guest = Guest::Live { id: ID, quiet_since: since, idle_since: since, background: 0 };
+    state(guest, turns)
 }
 
 /// Feeds events one after the other; returns the last effects.
