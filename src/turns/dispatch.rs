@@ -135,12 +135,12 @@ impl Dispatcher {
         stop: impl Future<Output = Duration>,
     ) {
         tokio::pin!(stop);
-        let ended = tokio::select! {
-            () = self.recover() => None,
-            grace = &mut stop => Some(grace),
-        };
-        if let Some(grace) = ended {
-            return self.drain(mail, grace).await;
+        // Nothing may be begun in a group before what it left is known.
+        while !self.recover().await {
+            tokio::select! {
+                () = tokio::time::sleep(SAFETY_NET) => {}
+                grace = &mut stop => return self.drain(mail, grace).await,
+            }
         }
         let mut net = tokio::time::interval(SAFETY_NET);
         net.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -160,14 +160,9 @@ impl Dispatcher {
 
     /// An incarnation that is not known to be dead is buried by its group's actor,
     /// before anything else happens in that group.
-    async fn recover(&mut self) {
-        let left = loop {
-            match self.read(db::incarnations::not_dead).await {
-                Some(left) => break left,
-                // Nothing may be begun in a group before what it left is known.
-                None => tokio::time::sleep(SAFETY_NET).await,
-            }
-        };
+    /// `false` if the ledger refused to say which those are.
+    async fn recover(&mut self) -> bool {
+        let Some(left) = self.read(db::incarnations::not_dead).await else { return false };
         // A group has at most one: the next is opened only when the last is dead.
         for open in left {
             if let Ok(folder) = Folder::parse(&open.folder) {
@@ -175,6 +170,7 @@ impl Dispatcher {
             }
         }
         self.look().await;
+        true
     }
 
     async fn look(&mut self) {
