@@ -190,6 +190,21 @@ fn reactions_mentions_and_quotes_are_told_with_names() {
 }
 
 #[test]
+fn who_mentions_themselves_by_a_name_of_numbers_says_little() {
+    let place = Place::new();
+    let hostile = Incoming {
+        sender_name: "@491701234".repeat(1_000),
+        mentions: vec![PN.into(); 40],
+        ..says("1", "I am @491701234")
+    };
+    place.take(&hostile);
+    let rows = place.rows(GROUP);
+    let name = "@491701234".repeat(10);
+    assert_eq!((&*rows[0].0, &*rows[0].1), (&*name, &*format!("I am @{name}")));
+    assert_eq!(db::people::name(&place.c, PN).unwrap(), Some(name));
+}
+
+#[test]
 fn a_reaction_wakes_nobody_even_where_everything_does() {
     let place = Place::new();
     place.c.execute("UPDATE groups SET requires_trigger = 0, speakers = 'everybody'", []).unwrap();
