@@ -2,6 +2,9 @@
 //!
 //! The connection itself is a WebSocket and not this client's. An answer is an
 //! answer whatever its status; only an exchange that did not happen is an error.
+//!
+//! Where a file lies is what its sender says, so nothing but WhatsApp is asked for
+//! anything: neither what lies elsewhere, nor with the ticket that goes along.
 
 use std::io::Read;
 use std::time::Duration;
@@ -18,6 +21,8 @@ const EXCHANGE: Duration = Duration::from_secs(180);
 const SILENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is held in memory.
 const MOST: usize = 32 << 20;
+/// What is WhatsApp's, with all that is beneath it.
+const OURS: [&str; 2] = ["whatsapp.net", "whatsapp.com"];
 
 /// Over reqwest, with the upstream proxy that the rest of the program uses.
 pub struct Http {
@@ -36,7 +41,10 @@ impl Http {
             .connect_timeout(Duration::from_secs(15))
             .read_timeout(SILENCE)
             .timeout(EXCHANGE)
-            .redirect(reqwest::redirect::Policy::limited(3))
+            .redirect(reqwest::redirect::Policy::custom(|next| match next.previous().len() {
+                0..=3 if is_whatsapp(next.url()) => next.follow(),
+                _ => next.error("WhatsApp sends it elsewhere"),
+            }))
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(1);
         if let Some(url) = proxy {
@@ -50,6 +58,7 @@ impl Http {
     fn request(&self, request: HttpRequest) -> anyhow::Result<reqwest::RequestBuilder> {
         let method = reqwest::Method::from_bytes(request.method.as_bytes())?;
         let mut url = reqwest::Url::parse(&request.url).context("not an address")?;
+        anyhow::ensure!(is_whatsapp(&url), "it is said to lie elsewhere than at WhatsApp");
         if let Some(base) = &self.instead {
             let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
             url = reqwest::Url::parse(&format!("{base}{}{query}", url.path()))?;
@@ -65,6 +74,15 @@ impl Http {
             None => builder,
         })
     }
+}
+
+/// Whether this is an address of WhatsApp's own.
+fn is_whatsapp(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let beneath = |ours: &str| {
+        host.strip_suffix(ours).is_some_and(|name| name.is_empty() || name.ends_with('.'))
+    };
+    url.scheme() == "https" && OURS.into_iter().any(beneath)
 }
 
 /// The address that a request went to has tokens in it: it is no part of an error.
@@ -121,5 +139,38 @@ impl Read for Body {
         into[..most].copy_from_slice(&self.piece[self.read..self.read + most]);
         self.read += most;
         Ok(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_whatsapp_is_asked_whatever_a_message_says_of_its_file() {
+        let asks = |url: &str| is_whatsapp(&reqwest::Url::parse(url).expect("an address"));
+        for url in [
+            "https://mmg.whatsapp.net/v/t62?auth=a",
+            "https://media-fra3-1.cdn.whatsapp.net/x",
+            "https://WEB.whatsapp.com/sw.js",
+            "https://whatsapp.net/",
+        ] {
+            assert!(asks(url), "{url}");
+        }
+        for url in [
+            "http://mmg.whatsapp.net/x",
+            "https://evil.example/mmg.whatsapp.net",
+            "https://mmg.whatsapp.net@evil.example/x?auth=a",
+            "https://mmg.whatsapp.net.evil.example/x?auth=a",
+            "https://evilwhatsapp.net/x",
+            "https://127.0.0.1/x",
+            "https://[::1]/x",
+            "file:///etc/passwd",
+        ] {
+            assert!(!asks(url), "{url}");
+        }
+        let http = Http::new(None, Some("http://127.0.0.1:1".into())).expect("a client");
+        let refused = http.request(HttpRequest::get("https://evil.example/x"));
+        assert!(refused.is_err(), "also where tests put another server in its place");
     }
 }
