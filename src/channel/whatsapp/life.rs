@@ -327,7 +327,7 @@ impl Life {
         self.whatsapp.connected(Some(client.clone()));
         if let Some(outbox) = &self.outbox {
             outbox.wake();
-            rooms::all(&self.whatsapp, client.clone());
+            rooms::all(&self.whatsapp, client.clone(), outbox.clone());
         }
     }
 
