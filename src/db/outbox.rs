@@ -134,12 +134,14 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
 }
 
 /// Notes that messages with these ids arrived; those that are not ours are passed
-/// over. What has arrived was sent, whatever the network said of that.
+/// over. What has arrived was sent, whatever the network said of that; but of a row with
+/// files another message may not have gone yet.
 pub fn delivered(c: &Connection, ids: &[String]) -> Result<()> {
     for id in ids {
         c.run(
             "UPDATE outbox SET state = 'delivered', sent_at = COALESCE(sent_at, ?2)
-             WHERE channel_id = ?1 AND state IN ('pending', 'sent')",
+             WHERE channel_id = ?1
+                AND (state = 'sent' OR (state = 'pending' AND attachments IS NULL))",
             params![id, now_ms()],
         )?;
     }
