@@ -15,12 +15,18 @@ use reqwest::header::{HeaderName, HeaderValue};
 use tokio::runtime::Handle;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse};
 
+use super::media;
+
 /// How long one exchange may take, 25 MB over a slow line included.
 const EXCHANGE: Duration = Duration::from_secs(180);
 /// How long the other side may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is held in memory.
 const MOST: usize = 32 << 20;
+/// The longest that is read as a file: what [`media`](super::media) takes, encrypted.
+const LONGEST: u64 = media::MOST + (1 << 20);
+/// Why no more of it is read.
+pub const TOO_LONG: &str = "it is longer than its sender said";
 /// What is WhatsApp's, with all that is beneath it.
 const OURS: [&str; 2] = ["whatsapp.net", "whatsapp.com"];
 
@@ -113,7 +119,7 @@ impl HttpClient for Http {
         let request = self.request(request)?;
         let answer = handle.block_on(request.send()).map_err(anonymous)?;
         let status_code = answer.status().as_u16();
-        let body = Body { handle, answer, piece: Vec::new(), read: 0 };
+        let body = Body { handle, answer, piece: Vec::new(), read: 0, left: LONGEST };
         Ok(StreamingHttpResponse { status_code, body: Box::new(body) })
     }
 }
@@ -124,6 +130,8 @@ struct Body {
     answer: reqwest::Response,
     piece: Vec<u8>,
     read: usize,
+    /// How much more may come: the size in a message is its sender's word.
+    left: u64,
 }
 
 impl Read for Body {
@@ -133,6 +141,8 @@ impl Read for Body {
             let Some(piece) = next.map_err(|e| std::io::Error::other(e.without_url()))? else {
                 return Ok(0);
             };
+            let left = self.left.checked_sub(piece.len() as u64);
+            self.left = left.ok_or_else(|| std::io::Error::other(TOO_LONG))?;
             (self.piece, self.read) = (piece.into(), 0);
         }
         let most = into.len().min(self.piece.len() - self.read);
@@ -172,5 +182,19 @@ mod tests {
         let http = Http::new(None, Some("http://127.0.0.1:1".into())).expect("a client");
         let refused = http.request(HttpRequest::get("https://evil.example/x"));
         assert!(refused.is_err(), "also where tests put another server in its place");
+    }
+
+    #[test]
+    fn a_file_is_read_no_further_than_files_may_be_long() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let read = |length: u64| {
+            let bytes = vec![0_u8; usize::try_from(length).expect("a length")];
+            let answer = hyper::Response::new(bytes).into();
+            let (piece, read, left) = (Vec::new(), 0, LONGEST);
+            let mut body = Body { handle: runtime.handle().clone(), answer, piece, read, left };
+            std::io::copy(&mut body, &mut std::io::sink())
+        };
+        assert_eq!(read(LONGEST).ok(), Some(LONGEST));
+        assert_eq!(read(LONGEST + 1).expect_err("too long").to_string(), TOO_LONG);
     }
 }
