@@ -15,6 +15,7 @@ use chrono::SecondsFormat;
 use whatsapp_rust::Server;
 use whatsapp_rust::prelude::{Jid, MessageInfo, wa};
 use whatsapp_rust::wacore::download::Downloadable;
+use whatsapp_rust::wacore::types::message::MessageSource;
 
 use crate::db::Incoming;
 
@@ -73,7 +74,7 @@ pub fn read<'a>(
     info: &MessageInfo,
     own: Own<'_>,
 ) -> Result<Received<'a>, &'static str> {
-    if let Some(reason) = no_chat(&info.source.chat) {
+    if let Some(reason) = no_chat(&info.source) {
         return Err(reason);
     }
     let base = kinds::unwrap(message);
@@ -111,17 +112,20 @@ fn content<'a>(
 /// What stands for a message of which the envelope alone could be read.
 pub fn unread(info: &MessageInfo, own: Own<'_>) -> Option<Incoming> {
     let content = "[a message that could not be read here]".into();
-    let is_message = no_chat(&info.source.chat).is_none();
+    let is_message = no_chat(&info.source).is_none();
     is_message.then(|| Incoming { content, is_unread: true, ..envelope(info, own) })
 }
 
-/// Why nothing from this address is a message to us.
-fn no_chat(chat: &Jid) -> Option<&'static str> {
+/// Why nothing from there is a message to us.
+fn no_chat(source: &MessageSource) -> Option<&'static str> {
+    let chat = &source.chat;
     match chat.server {
         Server::Newsletter => Some("a post of a channel"),
         Server::Bot => Some("a conversation with Meta's assistant"),
         Server::Call => Some("a call"),
         Server::Broadcast if chat.user == "status" => Some("a status"),
+        // Its chat would be the one with oneself, where the owner talks to us.
+        Server::Broadcast if source.is_from_me => Some("what the owner tells a list of people"),
         _ => None,
     }
 }
@@ -133,7 +137,8 @@ fn envelope(info: &MessageInfo, own: Own<'_>) -> Incoming {
     let mut aliases = Vec::new();
     pair(&mut aliases, Some(&source.sender), source.sender_alt.as_ref());
     pair(&mut aliases, own.lid, own.pn);
-    let is_direct = !source.is_group && source.chat.server != Server::Group;
+    // Of a list the library says that it is a group.
+    let is_direct = source.chat.server != Server::Group;
     let jid = match source.chat.server {
         // A broadcast list reaches us as a direct message of whoever sent it.
         Server::Broadcast => sender.clone(),

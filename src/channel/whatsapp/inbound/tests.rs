@@ -126,10 +126,28 @@ fn a_direct_chat_knows_the_other_side_by_both_addresses() {
     info.source = MessageSource {
         chat: jid("123@broadcast"),
         sender: jid("49170@s.whatsapp.net"),
+        is_group: true,
         ..Default::default()
     };
     let Ok(list) = read_as(&message, &info, None) else { panic!() };
     assert_eq!(list.incoming.jid, "49170@s.whatsapp.net");
+    assert!(!list.incoming.is_group);
+}
+
+#[test]
+fn what_the_owner_tells_a_list_of_people_is_no_order() {
+    let (message, mut info) = (text("sell the house"), info());
+    info.source = MessageSource {
+        chat: jid("123@broadcast"),
+        sender: jid("49199@s.whatsapp.net"),
+        is_from_me: true,
+        is_group: true,
+        ..Default::default()
+    };
+    let (pn, lid) = own();
+    let own = Own { pn: Some(&pn), lid: Some(&lid), assistant: None };
+    assert!(read(&message, &info, own).is_err_and(|reason| reason.contains("list")));
+    assert!(unread(&info, own).is_none());
 }
 
 #[test]
