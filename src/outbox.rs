@@ -109,6 +109,8 @@ impl Drop for Marks {
 struct Round {
     jid: String,
     again: Option<Duration>,
+    /// Turns whose rows are not all out.
+    ended: Vec<TurnId>,
 }
 
 impl Courier {
@@ -135,6 +137,10 @@ impl Courier {
                 Some(round) = self.rounds.join_next(), if !self.rounds.is_empty() => {
                     let Ok(round) = round else { continue };
                     self.busy.remove(&round.jid);
+                    if !round.ended.is_empty() {
+                        let later = self.ended.entry(round.jid.clone()).or_default();
+                        later.splice(0..0, round.ended);
+                    }
                     if let Some(pause) = round.again {
                         let at = tokio::time::Instant::now() + pause;
                         retry = Some(retry.map_or(at, |other| other.min(at)));
@@ -181,35 +187,34 @@ impl Courier {
         let ended = self.ended.remove(&jid).unwrap_or_default();
         let ledger = self.ledger.clone();
         self.rounds.spawn(async move {
-            let again = match channel {
-                Some(channel) => {
-                    let outcome = empty(&ledger, channel.as_ref(), &jid).await;
-                    settle(&ledger, channel.as_ref(), &jid, ended).await;
-                    outcome
-                }
-                None => {
-                    expire(&ledger, &jid).await;
-                    None
-                }
+            let Some(channel) = channel else {
+                expire(&ledger, &jid).await;
+                return Round { jid, again: None, ended: Vec::new() };
             };
-            Round { jid, again }
+            match empty(&ledger, channel.as_ref(), &jid).await {
+                Ok(()) => {
+                    settle(&ledger, channel.as_ref(), &jid, ended).await;
+                    Round { jid, again: None, ended: Vec::new() }
+                }
+                Err(again) => Round { jid, again, ended },
+            }
         });
     }
 }
 
-/// Sends what a chat has waiting. Says when to come back, if rows remain that a
+/// Sends what a chat has waiting. If rows remain it says when to come back, where a
 /// pause may help.
-async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Duration> {
+async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Result<(), Option<Duration>> {
     loop {
         let chat = jid.to_owned();
         let next =
             ledger.write(move |c| Ok((db::outbox::head(c, &chat)?, db::rooms::closed(c, &chat)?)));
         let (row, closed) = match next.await {
             Ok((Some(row), closed)) => (row, closed),
-            Ok((None, _)) => return None,
+            Ok((None, _)) => return Ok(()),
             Err(error) => {
                 tracing::error!(%error, "cannot read the outbox");
-                return Some(Duration::from_secs(2));
+                return Err(Some(Duration::from_secs(2)));
             }
         };
         let now = now_ms();
@@ -217,7 +222,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
         let last = row.created_at + GIVE_UP;
         // A longer pause is its channel's to say again, or of a clock that was set back.
         if (1..=LONGEST_PAUSE).contains(&(row.not_before - now)) {
-            return Some(Duration::from_millis(row.not_before.abs_diff(now)));
+            return Err(Some(Duration::from_millis(row.not_before.abs_diff(now))));
         }
         let pace = match closed {
             Some(closed) => Ok(Pace::Never(closed.reason().into())),
@@ -230,7 +235,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                 Err(error) => match after(&row, &error, now_ms()) {
                     Some(delivery) => delivery,
                     // Whoever connects wakes us.
-                    None => return None,
+                    None => return Err(None),
                 },
             },
             Ok(Pace::At(_, why)) if now >= last => {
@@ -242,12 +247,13 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
                     // If it cannot be noted the pace is asked for again, and says the same.
                     let _ = ledger.write(move |c| db::pace::hold(c, id, at, &why)).await;
                 }
-                return Some(Duration::from_millis(at.min(last).abs_diff(now_ms()).max(20)));
+                let pause = at.min(last).abs_diff(now_ms()).max(20);
+                return Err(Some(Duration::from_millis(pause)));
             }
             Ok(Pace::Never(error)) => Delivery::Failed { error },
             Err(error) => {
                 tracing::error!(%error, "cannot read the outbox");
-                return Some(Duration::from_secs(2));
+                return Err(Some(Duration::from_secs(2)));
             }
         };
         tracing::debug!(row = row.id, outcome = ?delivery, "outbox");
@@ -257,7 +263,7 @@ async fn empty(ledger: &Ledger, channel: &dyn Channel, jid: &str) -> Option<Dura
         if let Err(error) = ledger.write(move |c| db::outbox::settle(c, id, &noted)).await {
             // The row goes again under the same id, which the network knows.
             tracing::error!(%error, row = id, "sent, but could not note it");
-            return Some(Duration::from_secs(2));
+            return Err(Some(Duration::from_secs(2)));
         }
         crash::point("after noting", &"row");
     }

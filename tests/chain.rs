@@ -145,3 +145,33 @@ fn a_client_is_told_what_a_message_shows_and_may_change_or_withdraw_what_no_agen
         shown == [(Some("m5"), Some("👀")), (Some("m5"), Some("✅"))]
     });
 }
+
+/// A client that confirms nothing by itself has a `send` of an answer; its id.
+fn unconfirmed(home: &Home) -> (Client, String) {
+    home.add_group("family", "t:1");
+    let client = Client::join(home, "t:", &["status"], false);
+    client.message("t:1", "m1", "are you there?");
+    client.answer("t:1", "are you there?");
+    let id = client.heard(|h| h.sends[0].1.clone());
+    (client, id)
+}
+
+fn later(id: &str) -> serde_json::Value {
+    json!({"type": "failed", "id": id, "error": "busy", "retryable": true})
+}
+
+fn has_ended(h: &support::Heard) -> bool {
+    h.lines.iter().any(|l| l["type"] == "status" && l["state"] == "answered")
+}
+
+#[test]
+fn a_message_is_said_to_be_answered_when_its_answer_was_taken_and_not_before() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (client, id) = unconfirmed(&home);
+    client.write(&later(&id));
+    client.wait("the answer again", |h| h.repeats == 1);
+    assert!(!client.heard(has_ended), "it was not taken yet");
+    client.write(&json!({"type": "sent", "id": id}));
+    client.wait("the end", has_ended);
+}
