@@ -175,3 +175,22 @@ fn a_message_is_said_to_be_answered_when_its_answer_was_taken_and_not_before() {
     client.write(&json!({"type": "sent", "id": id}));
     client.wait("the end", has_ended);
 }
+
+#[test]
+fn what_a_client_says_late_is_taken_and_keeps_its_message_from_being_sent_again() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (client, id) = unconfirmed(&home);
+    let other = Client::connect(&home, "x:");
+    client.write(&later(&id));
+    // It is not the other one's to say.
+    other.write(&json!({"type": "sent", "id": id}));
+    client.wait("the answer again", |h| h.repeats == 1);
+    // Now nobody waits for a word; the next attempt is in 2 s.
+    client.write(&later(&id));
+    client.write(&json!({"type": "sent", "id": id}));
+    client.wait("the end", has_ended);
+    support::pause(std::time::Duration::from_millis(2_500));
+    assert_eq!(client.heard(|h| h.repeats), 1);
+    assert_eq!(home.ledger::<String>("SELECT state FROM outbox"), "sent");
+}

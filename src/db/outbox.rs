@@ -122,7 +122,8 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
             params![id, now_ms()],
         )?,
         Delivery::Later { at, error } => c.change(
-            "UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3 WHERE id = ?1",
+            "UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3
+             WHERE id = ?1 AND state = 'pending'",
             params![id, at, error],
         )?,
         Delivery::Failed { error } => c.change(
@@ -131,6 +132,19 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
         )?,
     };
     Ok(())
+}
+
+/// [`settle`] for a row that has this id of the network's and still waits, in a chat
+/// beneath `prefix`.
+pub fn confirm(c: &Connection, prefix: &str, channel_id: &str, delivery: &Delivery) -> Result<()> {
+    let row: Option<(i64, String)> = c.first(
+        "SELECT id, chat_jid FROM outbox WHERE channel_id = ?1 AND state = 'pending'",
+        [channel_id],
+    )?;
+    match row.filter(|(_, jid)| jid.starts_with(prefix)) {
+        Some((id, _)) => settle(c, id, delivery),
+        None => Ok(()),
+    }
 }
 
 /// Notes that messages with these ids arrived; those that are not ours are passed

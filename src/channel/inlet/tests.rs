@@ -1,8 +1,6 @@
 //! What becomes of messages of a network whose people have several addresses.
 #![allow(clippy::unwrap_used)]
 
-use rusqlite::Connection;
-
 use super::*;
 use crate::db::{Group, NewGroup, Speakers};
 
