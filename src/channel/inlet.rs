@@ -297,8 +297,7 @@ fn store(
         let reason = "a command that only the owner may give";
         let new = db::messages::store(c, &m, MessageState::Ignored, Some(reason))? == Stored::New;
         if new {
-            let text = "Only my owner may do that.";
-            db::outbox::add(c, &NewRow { turn: None, key: "refusal", part: 0, jid: &m.jid, text })?;
+            tell(c, &m.jid, "refusal", "Only my owner may do that.")?;
         }
         return Ok((Taken::Refused, None));
     }
@@ -311,9 +310,7 @@ fn store(
     Ok(match db::messages::store(c, &m, state, reason)? {
         Stored::New => {
             if ask_again {
-                let text = notices::unread(&m.sender_name);
-                let (key, jid) = ("notice:unread", &m.jid);
-                db::outbox::add(c, &NewRow { turn: None, key, part: 0, jid, text: &text })?;
+                tell(c, &m.jid, "notice:unread", &notices::unread(&m.sender_name))?;
             }
             let woken = Some(group.folder).filter(|_| state == MessageState::Queued);
             (Taken::Stored(state), woken)

@@ -90,6 +90,14 @@ pub fn add(c: &Connection, new: &NewRow<'_>) -> Result<()> {
     )
 }
 
+/// How many rows of this key a chat got since `since` (milliseconds).
+pub fn recent(c: &Connection, jid: &str, key: &str, since: i64) -> Result<u32> {
+    c.one(
+        "SELECT count(*) FROM outbox WHERE chat_jid = ?1 AND created_at BETWEEN ?3 AND ?4 AND key = ?2",
+        params![jid, key, since, now_ms()],
+    )
+}
+
 /// Makes the first row of a key quote a message of its chat; one that was sent stays.
 pub fn quote(c: &Connection, turn: TurnId, key: &str, message: &str) -> Result<()> {
     c.run(

@@ -254,6 +254,25 @@ fn nobody_changes_what_another_wrote() {
 }
 
 #[test]
+fn who_asks_without_end_for_what_they_may_not_is_told_so_a_few_times() {
+    let place = Place::new();
+    place.c.execute("UPDATE groups SET requires_trigger = 0, speakers = 'everybody'", []).unwrap();
+    place.group("others", "2@g.us", Speakers::Everybody);
+    place.c.execute("UPDATE groups SET requires_trigger = 0", []).unwrap();
+    for n in 0..20 {
+        assert_eq!(place.take(&says(&n.to_string(), "/new")), Taken::Refused);
+        place.take(&Incoming { is_unread: true, ..says(&format!("{n}~unread"), "[unread]") });
+    }
+    place.take(&Incoming { jid: "2@g.us".into(), ..says("1", "/new") });
+    let told = |jid: &str| -> (i64, i64) {
+        let sql = "SELECT count(*) FILTER (WHERE key = 'refusal'), count(*) FILTER (WHERE key = 'notice:unread')
+            FROM outbox WHERE chat_jid = ?1";
+        place.c.query_row(sql, [jid], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
+    };
+    assert_eq!((told(GROUP), told("2@g.us")), ((5, 5), (1, 0)));
+}
+
+#[test]
 fn a_group_that_keeps_no_talk_stores_only_what_concerns_the_assistant() {
     let place = Place::new();
     place.c.execute("UPDATE groups SET keeps_context = 0, speakers = 'everybody'", []).unwrap();
