@@ -292,7 +292,7 @@ impl Life {
                 return None;
             }
             Event::UndecryptableMessage(message) => {
-                self.hook.unread(&client, message).await;
+                self.hook.unread(&client, message);
                 tokio::spawn(hook::ask_again(client, message.info.clone()));
                 return None;
             }
