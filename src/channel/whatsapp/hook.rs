@@ -51,13 +51,19 @@ impl Hook {
                 Ok(received) => received,
                 Err(reason) => {
                     tracing::debug!(id, reason, "nothing to store");
+                    if let Some((jid, seconds)) = inbound::timer(&one.message, &one.info) {
+                        self.whatsapp.note_timer(&jid, seconds).await;
+                    }
                     continue;
                 }
             };
             if self.is_ours(&received.incoming).await? {
                 continue;
             }
-            self.whatsapp.note_timer(&received.incoming.jid, one.info.ephemeral_expiration).await;
+            // The library's word of it is missing where a message comes once more.
+            if let Some(seconds) = received.timer {
+                self.whatsapp.note_timer(&received.incoming.jid, seconds).await;
+            }
             let mut incoming = received.incoming;
             let mut offers = Vec::new();
             if let Some(media) = received.media

@@ -37,6 +37,8 @@ pub struct Received<'a> {
     pub incoming: Incoming,
     /// The file that came with it.
     pub media: Option<Media<'a>>,
+    /// After how many seconds messages of the chat vanish (0: never), if it says that.
+    pub timer: Option<u32>,
 }
 
 /// A file that waits to be downloaded.
@@ -79,7 +81,7 @@ pub fn read<'a>(
     }
     let base = kinds::unwrap(message);
     let mut incoming = envelope(info, own);
-    let mut media = None;
+    let (mut media, mut timer) = (None, None);
     if let Some(change) = base.protocol_message.as_option() {
         protocol(change, &mut incoming, own)?;
     } else if let Some(reaction) = base.reaction_message.as_option() {
@@ -89,8 +91,21 @@ pub fn read<'a>(
         incoming.content = emoji.ok_or("a reaction was taken back")?;
     } else {
         media = content(base, &mut incoming, own)?;
+        // A plain text without any context says nothing of it, nor does one to a list.
+        let context = kinds::context(base).filter(|_| info.source.chat.server != Server::Broadcast);
+        timer = context.map(|context| context.expiration.unwrap_or(0));
     }
-    Ok(Received { incoming, media })
+    Ok(Received { incoming, media, timer })
+}
+
+/// The timer that somebody set for a chat, 0 for none, if that is what a message is.
+/// In groups WhatsApp itself says it.
+pub fn timer(message: &wa::Message, info: &MessageInfo) -> Option<(String, u32)> {
+    use wa::message::protocol_message::Type;
+    let change = kinds::unwrap(message).protocol_message.as_option()?;
+    let set = change.r#type == Some(Type::EPHEMERAL_SETTING) && no_chat(&info.source).is_none();
+    let direct = !matches!(info.source.chat.server, Server::Group | Server::Broadcast);
+    (set && direct).then(|| (plain(&info.source.chat), change.ephemeral_expiration.unwrap_or(0)))
 }
 
 /// What a message says, and its file.

@@ -86,5 +86,6 @@ fn room(jid: &Jid, group: &GroupMetadata, own: &[String]) -> Room {
         Some(me) if group.is_announcement && !me.is_admin => Some(Closed::AdminsOnly),
         Some(_) => None,
     };
-    Room { jid: plain(jid), name: Some(group.subject.to_string()), members, closed }
+    let timer = group.ephemeral.as_ref().and_then(|set| set.expiration).unwrap_or(0);
+    Room { jid: plain(jid), name: Some(group.subject.to_string()), members, closed, timer }
 }

@@ -96,8 +96,8 @@ impl WhatsApp {
     }
 
     /// Notes a chat's timer for disappearing messages: what is sent has the same.
-    pub(super) async fn note_timer(&self, jid: &str, seconds: Option<u32>) {
-        let (jid, seconds) = (jid.to_owned(), seconds.unwrap_or(0));
+    pub(super) async fn note_timer(&self, jid: &str, seconds: u32) {
+        let jid = jid.to_owned();
         let set = move |c: &rusqlite::Connection| db::groups::set_timer(c, &jid, seconds);
         self.ledger().note("a chat's timer", set).await;
     }

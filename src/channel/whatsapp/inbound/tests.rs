@@ -283,6 +283,33 @@ fn to_mention_the_assistant_s_own_number_is_to_call_it() {
 }
 
 #[test]
+fn a_message_says_itself_when_messages_of_its_chat_vanish() {
+    let said = |expiration| {
+        let context_info = wa::ContextInfo { expiration, ..Default::default() };
+        let text = kind::ExtendedTextMessage {
+            text: Some("hi".into()),
+            context_info: MessageField::some(context_info),
+            ..Default::default()
+        };
+        wa::Message { extended_text_message: MessageField::some(text), ..Default::default() }
+    };
+    assert_eq!(received(&said(Some(60))).timer, Some(60));
+    assert_eq!(received(&said(None)).timer, Some(0));
+    assert_eq!(received(&text("hi")).timer, None, "it has no place to say it in");
+    let set = kind::ProtocolMessage {
+        r#type: Some(kind::protocol_message::Type::EPHEMERAL_SETTING),
+        ephemeral_expiration: Some(60),
+        ..Default::default()
+    };
+    let set = wa::Message { protocol_message: MessageField::some(set), ..Default::default() };
+    let mut info = info();
+    assert_eq!(timer(&set, &info), None, "in a group it is WhatsApp that says it");
+    info.source.chat = jid("49170@s.whatsapp.net");
+    assert_eq!(timer(&set, &info), Some(("49170@s.whatsapp.net".into(), 60)));
+    assert_eq!(timer(&text("hi"), &info), None);
+}
+
+#[test]
 fn edits_deletions_and_reactions_name_their_message() {
     use kind::protocol_message::Type;
     let protocol = |kind_of, edited: Option<wa::Message>| wa::Message {
