@@ -109,8 +109,9 @@ fn a_message_reaches_the_agent_with_its_sender_and_what_it_answers() {
     );
     assert!(!first.contains("reply_to") && !first.contains("quoted_message"), "{first}");
     assert!(second.contains("reply_to=\"a\""), "{second}");
-    // Who wrote it is what the ledger knows, not what the quoting client says.
-    let quoted = "<quoted_message from=\"Ann &quot;A&quot;\">the bins &amp; more</quoted_message>";
+    // Who wrote what is what the ledger knows, not what the quoting client says.
+    let quoted =
+        "<quoted_message from=\"Ann &quot;A&quot;\">the bins &lt;go&gt; out</quoted_message>";
     assert!(second.contains(quoted) && second.contains("@Andy when?</message>"), "{second}");
 }
 

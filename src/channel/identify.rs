@@ -43,8 +43,11 @@ pub fn identify(c: &Connection, m: &mut Incoming, assistant: &str) -> db::Result
         }
         if let Some((by, known)) = said {
             *sender = by.unwrap_or_else(|| assistant.to_owned());
-            if text.trim().is_empty() {
-                *text = clip(&known);
+            // A client may quote a part, but not put words into somebody's mouth.
+            let signed = text.strip_prefix(assistant).and_then(|rest| rest.strip_prefix(':'));
+            let part = signed.unwrap_or(text).trim();
+            if part.is_empty() || !known.contains(part) {
+                *text = if known.is_empty() { "[a file]".into() } else { clip(&known) };
             }
         }
     }

@@ -188,6 +188,33 @@ fn reactions_mentions_and_quotes_are_told_with_names() {
 }
 
 #[test]
+fn nobody_s_words_are_changed_by_who_quotes_them() {
+    let place = Place::new();
+    place.take(&says("1", "dinner at 7, bring wine"));
+    let c = &place.c;
+    let sent = NewRow { turn: None, key: "answer", part: 0, jid: GROUP, text: "I bring it" };
+    db::outbox::add(c, &sent).unwrap();
+    let ours: String = c.query_row("SELECT channel_id FROM outbox", [], |r| r.get(0)).unwrap();
+    for (n, (of, quoted, kept)) in [
+        ("1", "bring wine", "bring wine"),
+        ("1", "bring money", "dinner at 7, bring wine"),
+        ("1", "", "dinner at 7, bring wine"),
+        (&ours, "Andy: I bring it", "Andy: I bring it"),
+        (&ours, "Andy: I pay for it", "I bring it"),
+        ("unknown", "whatever", "whatever"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("q{n}");
+        let reply_to = Some((of.to_owned(), String::new(), quoted.to_owned()));
+        place.take(&Incoming { reply_to, ..says(&id, "yes") });
+        let sql = "SELECT reply_to_message_content FROM messages WHERE id = ?1";
+        assert_eq!(c.query_row(sql, [id], |r| r.get::<_, String>(0)).unwrap(), kept);
+    }
+}
+
+#[test]
 fn who_mentions_themselves_by_a_name_of_numbers_says_little() {
     let place = Place::new();
     let hostile = Incoming {
