@@ -119,6 +119,8 @@ impl Drop for Marks {
 struct Round {
     jid: String,
     again: Option<Duration>,
+    /// Turns whose rows are not all out.
+    ended: Vec<TurnId>,
 }
 
 impl Courier {
@@ -149,6 +151,10 @@ impl Courier {
                 Some(round) = self.rounds.join_next(), if !self.rounds.is_empty() => {
                     let Ok(round) = round else { continue };
                     self.busy.remove(&round.jid);
+                    if !round.ended.is_empty() {
+                        let later = self.ended.entry(round.jid.clone()).or_default();
+                        later.splice(0..0, round.ended);
+                    }
                     if let Some(pause) = round.again {
                         let at = Instant::now() + pause;
                         retry = Some(retry.map_or(at, |other| other.min(at)));
@@ -195,42 +201,43 @@ impl Courier {
         let ledger = self.ledger.clone();
         let gives_up = self.tries_since.elapsed() >= PATIENCE;
         self.rounds.spawn(async move {
-            let again = match channel {
-                Some(channel) => {
-                    let outcome = empty(&ledger, channel.as_ref(), &jid, gives_up).await;
-                    settle(&ledger, channel.as_ref(), &jid, ended).await;
-                    outcome
-                }
-                None if gives_up => {
+            let Some(channel) = channel else {
+                if gives_up {
                     expire(&ledger, &jid).await;
-                    None
                 }
                 // Or nobody would look again.
-                None => Some(PATIENCE),
+                let again = Some(PATIENCE).filter(|_| !gives_up);
+                return Round { jid, again, ended };
             };
-            Round { jid, again }
+            match empty(&ledger, channel.as_ref(), &jid, gives_up).await {
+                Ok(()) => {
+                    settle(&ledger, channel.as_ref(), &jid, ended).await;
+                    Round { jid, again: None, ended: Vec::new() }
+                }
+                Err(again) => Round { jid, again, ended },
+            }
         });
     }
 }
 
-/// Sends what a chat has waiting. Says when to come back, if rows remain that a
+/// Sends what a chat has waiting. If rows remain it says when to come back, where a
 /// pause may help.
 async fn empty(
     ledger: &Ledger,
     channel: &dyn Channel,
     jid: &str,
     gives_up: bool,
-) -> Option<Duration> {
+) -> Result<(), Option<Duration>> {
     loop {
         let chat = jid.to_owned();
         let next =
             ledger.write(move |c| Ok((db::outbox::head(c, &chat)?, db::rooms::closed(c, &chat)?)));
         let (row, closed) = match next.await {
             Ok((Some(row), closed)) => (row, closed),
-            Ok((None, _)) => return None,
+            Ok((None, _)) => return Ok(()),
             Err(error) => {
                 tracing::error!(%error, "cannot read the outbox");
-                return Some(Duration::from_secs(2));
+                return Err(Some(Duration::from_secs(2)));
             }
         };
         let now = now_ms();
@@ -238,7 +245,7 @@ async fn empty(
         let last = row.created_at + GIVE_UP;
         // A longer pause is its channel's to say again, or of a clock that was set back.
         if (1..=LONGEST_PAUSE).contains(&(row.not_before - now)) {
-            return Some(Duration::from_millis(row.not_before.abs_diff(now)));
+            return Err(Some(Duration::from_millis(row.not_before.abs_diff(now))));
         }
         let pace = match closed {
             Some(closed) => Ok(Pace::Never(closed.reason().into())),
@@ -251,7 +258,7 @@ async fn empty(
                 Err(error) => match after(&row, &error, now_ms(), gives_up) {
                     Some(delivery) => delivery,
                     // Whoever connects wakes us.
-                    None => return None,
+                    None => return Err(None),
                 },
             },
             Ok(Pace::At(_, why)) if now >= last && gives_up => {
@@ -264,12 +271,13 @@ async fn empty(
                     let _ = ledger.write(move |c| db::pace::hold(c, id, at, &why)).await;
                 }
                 let at = if now < last { at.min(last) } else { at };
-                return Some(Duration::from_millis(at.abs_diff(now_ms()).max(20)));
+                let pause = at.abs_diff(now_ms()).max(20);
+                return Err(Some(Duration::from_millis(pause)));
             }
             Ok(Pace::Never(error)) => Delivery::Failed { error },
             Err(error) => {
                 tracing::error!(%error, "cannot read the outbox");
-                return Some(Duration::from_secs(2));
+                return Err(Some(Duration::from_secs(2)));
             }
         };
         tracing::debug!(row = row.id, outcome = ?delivery, "outbox");
@@ -279,7 +287,7 @@ async fn empty(
         if let Err(error) = ledger.write(move |c| db::outbox::settle(c, id, &noted)).await {
             // The row goes again under the same id, which the network knows.
             tracing::error!(%error, row = id, "sent, but could not note it");
-            return Some(Duration::from_secs(2));
+            return Err(Some(Duration::from_secs(2)));
         }
         crash::point("after noting", &"row");
     }

@@ -109,8 +109,9 @@ fn a_message_reaches_the_agent_with_its_sender_and_what_it_answers() {
     );
     assert!(!first.contains("reply_to") && !first.contains("quoted_message"), "{first}");
     assert!(second.contains("reply_to=\"a\""), "{second}");
-    // Who wrote it is what the ledger knows, not what the quoting client says.
-    let quoted = "<quoted_message from=\"Ann &quot;A&quot;\">the bins &amp; more</quoted_message>";
+    // Who wrote what is what the ledger knows, not what the quoting client says.
+    let quoted =
+        "<quoted_message from=\"Ann &quot;A&quot;\">the bins &lt;go&gt; out</quoted_message>";
     assert!(second.contains(quoted) && second.contains("@Andy when?</message>"), "{second}");
 }
 
@@ -144,4 +145,53 @@ fn a_client_is_told_what_a_message_shows_and_may_change_or_withdraw_what_no_agen
         let shown: Vec<_> = shown.map(|l| (l["id"].as_str(), l["emoji"].as_str())).collect();
         shown == [(Some("m5"), Some("👀")), (Some("m5"), Some("✅"))]
     });
+}
+
+/// A client that confirms nothing by itself has a `send` of an answer; its id.
+fn unconfirmed(home: &Home) -> (Client, String) {
+    home.add_group("family", "t:1");
+    let client = Client::join(home, "t:", &["status"], false);
+    client.message("t:1", "m1", "are you there?");
+    client.answer("t:1", "are you there?");
+    let id = client.heard(|h| h.sends[0].1.clone());
+    (client, id)
+}
+
+fn later(id: &str) -> serde_json::Value {
+    json!({"type": "failed", "id": id, "error": "busy", "retryable": true})
+}
+
+fn has_ended(h: &support::Heard) -> bool {
+    h.lines.iter().any(|l| l["type"] == "status" && l["state"] == "answered")
+}
+
+#[test]
+fn a_message_is_said_to_be_answered_when_its_answer_was_taken_and_not_before() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (client, id) = unconfirmed(&home);
+    client.write(&later(&id));
+    client.wait("the answer again", |h| h.repeats == 1);
+    assert!(!client.heard(has_ended), "it was not taken yet");
+    client.write(&json!({"type": "sent", "id": id}));
+    client.wait("the end", has_ended);
+}
+
+#[test]
+fn what_a_client_says_late_is_taken_and_keeps_its_message_from_being_sent_again() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (client, id) = unconfirmed(&home);
+    let other = Client::connect(&home, "x:");
+    client.write(&later(&id));
+    // It is not the other one's to say.
+    other.write(&json!({"type": "sent", "id": id}));
+    client.wait("the answer again", |h| h.repeats == 1);
+    // Now nobody waits for a word; the next attempt is in 2 s.
+    client.write(&later(&id));
+    client.write(&json!({"type": "sent", "id": id}));
+    client.wait("the end", has_ended);
+    support::pause(std::time::Duration::from_millis(2_500));
+    assert_eq!(client.heard(|h| h.repeats), 1);
+    assert_eq!(home.ledger::<String>("SELECT state FROM outbox"), "sent");
 }

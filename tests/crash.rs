@@ -111,7 +111,7 @@ fn test_of(point: &str) -> &'static str {
     match words[0] {
         "guest" => "guest",
         "whatsapp" if words[1] == "obeying" || words[2..] == ["wiping", "keys"] => "link",
-        "whatsapp" if words[1] != "hearing" && words.len() == 3 => "link",
+        "whatsapp" if !["hearing", "between"].contains(&words[1]) && words.len() == 3 => "link",
         "whatsapp" => "whatsapp",
         "upgrade" => "upgrade",
         "backup" | "restore" => "backup",

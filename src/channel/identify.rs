@@ -3,12 +3,18 @@
 //!
 //! Part of the commit that stores the message. It decides nothing.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 
 use crate::db::{self, Incoming, people};
 
 /// Characters of a message that a reaction or a quote shows.
 const SHOWN: usize = 300;
+/// Digits that a number which is mentioned has at least.
+const DIGITS: usize = 3;
+/// Mentions of a message that get a name.
+const MENTIONS: usize = 1_000;
 
 /// Learns from a message which addresses are one person's, and writes it in the
 /// ledger's own terms.
@@ -16,6 +22,7 @@ pub fn identify(c: &Connection, m: &mut Incoming, assistant: &str) -> db::Result
     for (lid, pn) in &m.aliases {
         people::learn(c, lid, pn)?;
     }
+    m.sender_name = people::short(&m.sender_name);
     people::saw(c, &m.sender, Some(&m.sender_name))?;
     if !m.is_group {
         people::saw(c, &m.jid, None)?;
@@ -28,10 +35,7 @@ pub fn identify(c: &Connection, m: &mut Incoming, assistant: &str) -> db::Result
     if m.sender_name.trim().is_empty() {
         m.sender_name = called(c, &m.sender)?;
     }
-    for jid in &m.mentions {
-        let token = format!("@{}", number(jid));
-        m.content = m.content.replace(&token, &format!("@{}", called(c, jid)?));
-    }
+    m.content = with_names(&m.content, &m.mentions, |jid| called(c, jid))?;
     if let Some((id, sender, text)) = &mut m.reply_to {
         let said = db::messages::said(c, &m.jid, id)?;
         if people::is_person(sender) {
@@ -39,8 +43,11 @@ pub fn identify(c: &Connection, m: &mut Incoming, assistant: &str) -> db::Result
         }
         if let Some((by, known)) = said {
             *sender = by.unwrap_or_else(|| assistant.to_owned());
-            if text.trim().is_empty() {
-                *text = clip(&known);
+            // A client may quote a part, but not put words into somebody's mouth.
+            let signed = text.strip_prefix(assistant).and_then(|rest| rest.strip_prefix(':'));
+            let part = signed.unwrap_or(text).trim();
+            if part.is_empty() || !known.contains(part) {
+                *text = if known.is_empty() { "[a file]".into() } else { clip(&known) };
             }
         }
     }
@@ -66,6 +73,31 @@ pub fn spellings(c: &Connection, sender: &str) -> db::Result<Vec<String>> {
     Ok(all)
 }
 
+/// Puts names in the places of the numbers that are mentioned. The sender chose the
+/// text, the list and perhaps the names: it is read once, from left to right, so that
+/// a name in which numbers stand is not taken for text in which others do.
+fn with_names(
+    text: &str,
+    mentions: &[String],
+    name: impl Fn(&str) -> db::Result<String>,
+) -> db::Result<String> {
+    let known: HashMap<&str, &str> = mentions.iter().map(|jid| (number(jid), &**jid)).collect();
+    let mut pieces = text.split('@');
+    let mut named = pieces.next().unwrap_or_default().to_owned();
+    let mut left = MENTIONS;
+    for piece in pieces {
+        let digits = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+        let jid = known.get(&piece[..digits]).filter(|_| digits >= DIGITS && left > 0);
+        named.push('@');
+        if let Some(jid) = jid {
+            left -= 1;
+            named += &name(jid)?;
+        }
+        named += &piece[jid.map_or(0, |_| digits)..];
+    }
+    Ok(named)
+}
+
 /// What somebody is called among others: by themselves, else by their number.
 fn called(c: &Connection, jid: &str) -> db::Result<String> {
     Ok(people::name(c, jid)?.unwrap_or_else(|| number(jid).to_owned()))
@@ -82,3 +114,6 @@ fn clip(text: &str) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests;

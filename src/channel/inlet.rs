@@ -1,5 +1,6 @@
 //! The one way in: a message from any channel becomes a row, or a reason why not.
 
+use rusqlite::Connection;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::files::{Offer, Place};
@@ -7,7 +8,7 @@ use super::identify::{identify, spellings};
 use crate::config::Config;
 use crate::container::Boxed;
 use crate::crash;
-use crate::db::{self, Attachment, Incoming, Ledger, MessageState, NewRow, Stored};
+use crate::db::{self, Attachment, Delivery, Incoming, Ledger, MessageState, NewRow, Stored};
 use crate::ids::Folder;
 use crate::outbox::Outbox;
 use crate::prompt::notices;
@@ -175,6 +176,14 @@ impl Inlet {
         Ok(())
     }
 
+    /// Notes what became of a row beneath this prefix for which the delivery does not
+    /// wait.
+    pub async fn settle(&self, prefix: String, id: String, delivery: Delivery) {
+        let settle = move |c: &Connection| db::outbox::confirm(c, &prefix, &id, &delivery);
+        self.ledger.note("what became of a message", settle).await;
+        self.outbox.wake();
+    }
+
     /// Notes a chat's name.
     pub async fn chat(
         &self,
@@ -194,7 +203,7 @@ impl Inlet {
 
 /// Stores a message; says what became of it, and which group is to be woken.
 fn store(
-    c: &rusqlite::Connection,
+    c: &Connection,
     channel: &str,
     m: &Incoming,
     config: &Config,
@@ -288,8 +297,7 @@ fn store(
         let reason = "a command that only the owner may give";
         let new = db::messages::store(c, &m, MessageState::Ignored, Some(reason))? == Stored::New;
         if new {
-            let text = "Only my owner may do that.";
-            db::outbox::add(c, &NewRow { turn: None, key: "refusal", part: 0, jid: &m.jid, text })?;
+            tell(c, &m.jid, "refusal", "Only my owner may do that.")?;
         }
         return Ok((Taken::Refused, None));
     }
@@ -302,9 +310,7 @@ fn store(
     Ok(match db::messages::store(c, &m, state, reason)? {
         Stored::New => {
             if ask_again {
-                let text = notices::unread(&m.sender_name);
-                let (key, jid) = ("notice:unread", &m.jid);
-                db::outbox::add(c, &NewRow { turn: None, key, part: 0, jid, text: &text })?;
+                tell(c, &m.jid, "notice:unread", &notices::unread(&m.sender_name))?;
             }
             let woken = Some(group.folder).filter(|_| state == MessageState::Queued);
             (Taken::Stored(state), woken)
@@ -316,20 +322,31 @@ fn store(
 /// Whether this sender may edit or withdraw that message. Networks whose addresses say
 /// who is who are not believed when they let somebody change what another wrote; a
 /// chat's admins may delete.
-fn may_change(c: &rusqlite::Connection, m: &Incoming, id: &str) -> db::Result<bool> {
+fn may_change(c: &Connection, m: &Incoming, id: &str) -> db::Result<bool> {
     let Some((author, _)) = db::messages::author(c, &m.jid, id)? else { return Ok(true) };
     Ok(!db::people::is_person(&m.sender)
         || db::people::same(c, &author, &m.sender)?
         || (m.deleted && (m.from_me || db::rooms::is_admin(c, &m.jid, &m.sender)?)))
 }
 
+/// Tells a chat something, unless it was told the same [`TOLD`] times already within
+/// [`WINDOW`]: anybody can make us say it, and what may be sent is little.
+fn tell(c: &Connection, jid: &str, key: &str, text: &str) -> db::Result<()> {
+    if db::outbox::recent(c, jid, key, db::now_ms() - WINDOW * 60_000)? >= TOLD {
+        return Ok(());
+    }
+    db::outbox::add(c, &NewRow { turn: None, key, part: 0, jid, text })
+}
+
+/// How often that is.
+const TOLD: u32 = 5;
 /// How long the turns of a chat are remembered for its rate, in minutes.
 const WINDOW: i64 = 30;
 const TOO_OFTEN: &str = "others asked too often here";
 
 /// Whether others have begun so many turns in a chat that it may be a loop of two
 /// programs. The chat is told once.
-fn too_often(c: &rusqlite::Connection, jid: &str, most: u32) -> db::Result<bool> {
+fn too_often(c: &Connection, jid: &str, most: u32) -> db::Result<bool> {
     if most == 0 {
         return Ok(false);
     }

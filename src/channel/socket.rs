@@ -18,7 +18,7 @@ use super::lines::{Line, bind, read_line};
 use super::wire::{FromClient, MAX_LINE, ToClient};
 use super::{Channel, Inlet, Mark, SendError, wire};
 use crate::container::Boxed;
-use crate::db::{MessageState, OutboxRow};
+use crate::db::{Delivery, MessageState, OutboxRow};
 
 /// The prefix of the terminal's addresses: whoever reaches the socket under it is
 /// the owner at the keyboard.
@@ -36,8 +36,9 @@ pub enum Connected {
     Client,
 }
 
-/// How long a client may take to say what became of a send.
-const CONFIRM: Duration = Duration::from_secs(60);
+/// How long a client may take to say what became of a send, files over a slow line
+/// included. Then it is sent once more.
+const CONFIRM: Duration = Duration::from_secs(600);
 
 /// The clients that are connected.
 #[derive(Clone, Default)]
@@ -58,8 +59,11 @@ struct Client {
     directory: PathBuf,
     lines: mpsc::Sender<String>,
     /// Sends that wait for `sent` or `failed`, by id.
-    open: Mutex<HashMap<String, oneshot::Sender<Result<(), SendError>>>>,
+    open: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
 }
+
+/// What became of a send.
+type Outcome = Result<(), SendError>;
 
 impl Socket {
     /// Listens at `path` (0600) for ever. `connected` is called for each connection,
@@ -120,11 +124,12 @@ impl Channel for Socket {
             let (answer, answered) = oneshot::channel();
             client.open().insert(row.channel_id.clone(), answer);
             let line = wire::send(row, &client.directory, client.files);
-            client.lines.send(line).await.map_err(|_| SendError::Offline)?;
-            match tokio::time::timeout(CONFIRM, answered).await {
-                Ok(answer) => answer.unwrap_or(Err(SendError::Offline)),
-                Err(_) => Err(SendError::Later("the client did not say what became of it".into())),
-            }
+            let asked = async {
+                client.lines.send(line).await.map_err(|_| SendError::Offline)?;
+                answered.await.unwrap_or(Err(SendError::Offline))
+            };
+            let late = || Err(SendError::Later("the client did not say what became of it".into()));
+            tokio::time::timeout(CONFIRM, asked).await.unwrap_or_else(|_| late())
         })
     }
 
@@ -155,14 +160,15 @@ impl Channel for Socket {
 }
 
 impl Client {
-    fn open(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Result<(), SendError>>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Outcome>>> {
         self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn settle(&self, id: &str, outcome: Result<(), SendError>) {
-        if let Some(answer) = self.open().remove(id) {
-            // Nobody waits while the daemon ends; the row goes again.
-            let _ = answer.send(outcome);
+    /// Tells whoever waits what became of a send; it comes back if nobody does.
+    fn settle(&self, id: &str, outcome: Outcome) -> Result<(), Outcome> {
+        match self.open().remove(id) {
+            Some(answer) => answer.send(outcome),
+            None => Err(outcome),
         }
     }
 }
@@ -274,11 +280,11 @@ impl Connection {
             .ok_or("say hello first: {\"type\":\"hello\",\"channel\":...,\"prefix\":...}")?;
         match parsed {
             FromClient::Hello { .. } => {}
-            FromClient::Sent { id } => client.settle(&id, Ok(())),
+            FromClient::Sent { id } => self.settle(&client, id, Ok(())),
             FromClient::Failed { id, error, retryable } => {
                 let refused =
                     if retryable { SendError::Later(error) } else { SendError::Never(error) };
-                client.settle(&id, Err(refused));
+                self.settle(&client, id, Err(refused));
             }
             FromClient::Chat { jid, name, is_group } => {
                 if !jid.starts_with(&client.prefix) {
@@ -315,6 +321,19 @@ impl Connection {
             }
         }
         Ok(None)
+    }
+
+    /// Takes a client's word for a send, also one that comes when nobody waits for it
+    /// any more: what the network has is not sent again.
+    fn settle(&self, client: &Client, id: String, outcome: Outcome) {
+        let delivery = match client.settle(&id, outcome) {
+            Err(Ok(())) => Delivery::Sent,
+            Err(Err(SendError::Never(error))) => Delivery::Failed { error },
+            // It comes again in any case.
+            Ok(()) | Err(Err(_)) => return,
+        };
+        let (inlet, prefix) = (self.inlet.clone(), client.prefix.clone());
+        tokio::spawn(async move { inlet.settle(prefix, id, delivery).await });
     }
 
     fn hello(

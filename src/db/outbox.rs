@@ -90,6 +90,14 @@ pub fn add(c: &Connection, new: &NewRow<'_>) -> Result<()> {
     )
 }
 
+/// How many rows of this key a chat got since `since` (milliseconds).
+pub fn recent(c: &Connection, jid: &str, key: &str, since: i64) -> Result<u32> {
+    c.one(
+        "SELECT count(*) FROM outbox WHERE chat_jid = ?1 AND created_at BETWEEN ?3 AND ?4 AND key = ?2",
+        params![jid, key, since, now_ms()],
+    )
+}
+
 /// Makes the first row of a key quote a message of its chat; one that was sent stays.
 pub fn quote(c: &Connection, turn: TurnId, key: &str, message: &str) -> Result<()> {
     c.run(
@@ -122,7 +130,8 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
             params![id, now_ms()],
         )?,
         Delivery::Later { at, error } => c.change(
-            "UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3 WHERE id = ?1",
+            "UPDATE outbox SET attempts = attempts + 1, not_before = ?2, error = ?3
+             WHERE id = ?1 AND state = 'pending'",
             params![id, at, error],
         )?,
         Delivery::Failed { error } => c.change(
@@ -133,13 +142,28 @@ pub fn settle(c: &Connection, id: i64, delivery: &Delivery) -> Result<()> {
     Ok(())
 }
 
+/// [`settle`] for a row that has this id of the network's and still waits, in a chat
+/// beneath `prefix`.
+pub fn confirm(c: &Connection, prefix: &str, channel_id: &str, delivery: &Delivery) -> Result<()> {
+    let row: Option<(i64, String)> = c.first(
+        "SELECT id, chat_jid FROM outbox WHERE channel_id = ?1 AND state = 'pending'",
+        [channel_id],
+    )?;
+    match row.filter(|(_, jid)| jid.starts_with(prefix)) {
+        Some((id, _)) => settle(c, id, delivery),
+        None => Ok(()),
+    }
+}
+
 /// Notes that messages with these ids arrived; those that are not ours are passed
-/// over. What has arrived was sent, whatever the network said of that.
+/// over. What has arrived was sent, whatever the network said of that; but of a row with
+/// files another message may not have gone yet.
 pub fn delivered(c: &Connection, ids: &[String]) -> Result<()> {
     for id in ids {
         c.run(
             "UPDATE outbox SET state = 'delivered', sent_at = COALESCE(sent_at, ?2)
-             WHERE channel_id = ?1 AND state IN ('pending', 'sent')",
+             WHERE channel_id = ?1
+                AND (state = 'sent' OR (state = 'pending' AND attachments IS NULL))",
             params![id, now_ms()],
         )?;
     }

@@ -21,6 +21,14 @@ const PN: &str = "@s.whatsapp.net";
 /// The end of a LID.
 const LID: &str = "@lid";
 
+/// Characters of a name that are kept: people choose their own, as long as they like.
+const NAME: usize = 100;
+
+/// A name, without what is too much of it.
+pub fn short(name: &str) -> String {
+    name.chars().take(NAME).collect()
+}
+
 /// Whether this is the address of a person who may have another one.
 pub fn is_person(jid: &str) -> bool {
     jid.ends_with(PN) || jid.ends_with(LID)
@@ -128,7 +136,7 @@ pub fn saw(c: &Connection, jid: &str, name: Option<&str>) -> Result<()> {
     if let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) {
         c.run(
             "UPDATE people SET name = ?2 WHERE id = ?1 AND name IS NOT ?2",
-            params![person, name],
+            params![person, short(name)],
         )?;
     }
     Ok(())
@@ -140,7 +148,7 @@ pub fn contact(c: &Connection, jid: &str, name: Option<&str>) -> Result<()> {
         return Ok(());
     }
     let person = person(c, jid)?;
-    c.run("UPDATE people SET contact = ?2 WHERE id = ?1", params![person, name])
+    c.run("UPDATE people SET contact = ?2 WHERE id = ?1", params![person, name.map(short)])
 }
 
 /// Notes that the owner wrote to somebody, who is therefore no stranger.
@@ -154,12 +162,13 @@ pub fn wrote_to(c: &Connection, jid: &str) -> Result<()> {
 
 /// What somebody is called among others: by themselves, else by the owner.
 pub fn name(c: &Connection, jid: &str) -> Result<Option<String>> {
-    Ok(c.first(
+    let name: Option<Option<String>> = c.first(
         "SELECT COALESCE(p.name, p.contact) FROM addresses a JOIN people p ON p.id = a.person
          WHERE a.jid = ?1",
         [jid],
-    )?
-    .flatten())
+    )?;
+    // An earlier version kept names of any length.
+    Ok(name.flatten().map(|name| short(&name)))
 }
 
 /// Whether the owner knows somebody: has them in the address book, wrote to them, or

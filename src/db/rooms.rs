@@ -19,6 +19,8 @@ pub struct Room {
     pub members: Vec<Member>,
     /// Why it cannot be written to, if it cannot.
     pub closed: Option<Closed>,
+    /// After how many seconds messages vanish; 0 for never.
+    pub timer: u32,
 }
 
 /// Somebody in a chat.
@@ -71,6 +73,7 @@ pub fn sync(c: &Connection, channel: &str, room: &Room) -> Result<()> {
     let name = room.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     groups::see_chat(c, &room.jid, name, "", Some(channel), Some(true))?;
     close(c, &room.jid, room.closed)?;
+    groups::set_timer(c, &room.jid, room.timer)?;
     c.run("DELETE FROM members WHERE chat_jid = ?1", [&room.jid])?;
     for member in &room.members {
         if !people::is_person(&member.jid) {

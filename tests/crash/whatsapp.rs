@@ -13,15 +13,25 @@ use super::verdict::{self, Verdict};
 
 const OWN: usize = 7;
 const ANN: usize = 8;
+const FRIENDS: usize = 9;
 
-/// What went wrong at a point.
+/// What went wrong at a point. Messages are written while the daemon runs, and for the
+/// points around what arrives also while it does not.
 pub fn visit(point: &str) -> Vec<String> {
-    let phones = Phones::new(|home| {
-        home.set("LOG_LEVEL", "debug");
-        // What is refused is to be the answer.
-        home.set("NANOCLAW_REACTIONS", "off");
-    });
-    Visit::new(point, phones).go()
+    let go = |waiting| {
+        let phones = Phones::new(|home| {
+            home.set("LOG_LEVEL", "debug");
+            // What is refused is to be the answer.
+            home.set("NANOCLAW_REACTIONS", "off");
+            home.set("NANOCLAW_TRANSCRIBE", "cat");
+        });
+        Visit::new(point, phones).go(waiting)
+    };
+    let mut found = go(false);
+    if point.ends_with("taking batch") {
+        found.extend(go(true).iter().map(|f| format!("written before the start: {f}")));
+    }
+    found
 }
 
 /// Deaths at writes of the library's own store, spread over all that a conversation
@@ -58,10 +68,14 @@ pub fn die_at_writes(deaths: u64) -> Vec<String> {
     let mut died = 0;
     for n in 0..deaths {
         die_at(1 + n * all / deaths);
+        // Every other time they wait at WhatsApp when the daemon comes.
+        let waiting = n.is_multiple_of(2);
+        if waiting {
+            visit.talk();
+        }
         let (mut daemon, line) = visit.home().begin();
-        if line.starts_with("ready") {
-            visit.message(ANN, Kind::Ask);
-            visit.message(OWN, Kind::Tool);
+        if line.starts_with("ready") && !waiting {
+            visit.talk();
         }
         let mut ended = false;
         visit.eventually(|visit| {
@@ -96,12 +110,13 @@ impl Visit<'_> {
         let folder = phones.rig.home.path().join("groups/ann");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("picture.png"), picture("ann")).unwrap();
+        std::fs::write(folder.join("sound.mp3"), b"ID3 sound").unwrap();
         let plan = Plan { seed: 0, chats: CHATS.len(), messages: Vec::new(), rounds: Vec::new() };
         let word = point.rsplit(' ').next().unwrap();
         Visit { point, word, phones, plan, verdict: Verdict::default() }
     }
 
-    fn go(mut self) -> Vec<String> {
+    fn go(mut self, waiting: bool) -> Vec<String> {
         let linking = ["Qr", "Code", "NotLinked", "Paired", "Link", "Cancel"].contains(&self.word);
         if linking {
             self.phones.unlink();
@@ -114,8 +129,11 @@ impl Visit<'_> {
         }
         self.arm();
         self.crash_at(self.point);
+        if waiting {
+            self.talk();
+        }
         let (daemon, line) = self.home().begin();
-        if line.starts_with("ready") {
+        if line.starts_with("ready") && !waiting {
             self.provoke();
         }
         if !self.dies(daemon) {
@@ -199,14 +217,43 @@ impl Visit<'_> {
             "GroupUpdate" => self.phones.rename_group(),
             "file" if self.point.contains("upload") => self.message(ANN, Kind::Send),
             "file" => self.message(ANN, Kind::Bring),
-            _ => {
-                self.message(ANN, Kind::Ask);
-                self.message(OWN, Kind::Tool);
+            "note" => {
+                let message = self.compose(ANN, Kind::Ask);
+                self.phones.speak(&message);
+                self.plan.messages.push(message);
             }
+            "parts" => {
+                // Phones show no text beneath a sound.
+                let mut message = self.compose(ANN, Kind::Tool);
+                let (path, caption) = ("sound.mp3", format!("said {}", message.token));
+                let arguments = serde_json::json!({ "path": path, "caption": caption });
+                message.content = format!("tool:send_file {arguments}");
+                self.write(message);
+            }
+            _ => self.talk(),
         }
     }
 
+    /// Somebody says something in each chat, in the group where it is about sending.
+    fn talk(&mut self) {
+        if ["message", ""].contains(&self.word) {
+            self.message(FRIENDS, Kind::Ask);
+        }
+        self.message(ANN, Kind::Ask);
+        self.message(OWN, Kind::Tool);
+    }
+
     fn message(&mut self, chat: usize, kind: Kind) {
+        let message = self.compose(chat, kind);
+        self.write(message);
+    }
+
+    fn write(&mut self, message: Message) {
+        self.phones.write(&message, &message.content);
+        self.plan.messages.push(message);
+    }
+
+    fn compose(&self, chat: usize, kind: Kind) -> Message {
         let number = self.plan.messages.len();
         let (id, token) = (format!("3EB0{number:018X}"), format!("k{number}token"));
         let content = match kind {
@@ -214,11 +261,10 @@ impl Visit<'_> {
             Kind::Send => {
                 format!("tool:send_file {{\"path\":\"picture.png\",\"caption\":\"said {token}\"}}")
             }
+            _ if CHATS[chat].trigger => format!("@Andy {token}"),
             _ => token.clone(),
         };
-        let message = Message { chat, id, token, content, kind };
-        self.phones.write(&message, &message.content);
-        self.plan.messages.push(message);
+        Message { chat, id, token, content, kind }
     }
 
     fn dies(&self, mut daemon: Daemon) -> bool {

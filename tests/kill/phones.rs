@@ -109,6 +109,13 @@ impl Phones {
         self.wait(phone.send(&to, draft.with_id(&message.id)));
     }
 
+    /// Somebody says its word aloud.
+    pub fn speak(&self, message: &Message) {
+        let (phone, to) = self.by(message);
+        let voice = Draft::voice(message.token.as_bytes(), 2);
+        self.wait(phone.send(&to, voice.with_id(&message.id)));
+    }
+
     fn by(&self, message: &Message) -> (&Phone, Jid) {
         let owner = &self.rig.owner;
         match message.chat - ON_SOCKET {

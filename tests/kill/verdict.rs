@@ -246,7 +246,9 @@ fn unnamed(home: &Home) -> Vec<String> {
         entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
     let copies = places.flat_map(|place| names(&place)).filter(|name| !named.contains(name));
-    copies.map(|name| format!("file {name}")).collect()
+    let voices = names(&home.path().join("data/files"));
+    let voices = voices.into_iter().filter(|name| name.starts_with("whatsapp-voice-"));
+    copies.chain(voices).map(|name| format!("file {name}")).collect()
 }
 
 fn explain(home: &Home, id: &str) -> Vec<Value> {

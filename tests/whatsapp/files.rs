@@ -106,6 +106,31 @@ async fn a_file_that_cannot_be_had_is_told_of_and_its_message_is_answered() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_file_that_is_said_to_lie_elsewhere_is_not_asked_for_there() {
+    let rig = Rig::linked().await;
+    let own = rig.owner.jid();
+    rig.owner.send(&own, Draft::image(PNG, "look at this")).await;
+    rig.owner.wait_for("the answer", |m| m.text.contains("image/png")).await;
+    let honest = rig.owner.shown().into_iter().find(|m| m.here).unwrap().message.clone();
+    let path = honest.image_message.direct_path.clone().unwrap();
+    // Every host is the test server in the end: who asks gets the file.
+    for (number, url) in [true, false].into_iter().enumerate() {
+        let mut message = honest.clone();
+        let image = message.image_message.as_option_mut().unwrap();
+        image.caption = Some(format!("lie {number}"));
+        match url {
+            true => image.static_url = Some(format!("https://evil.example{path}")),
+            false => image.direct_path = Some(format!("@evil.example{path}")),
+        }
+        rig.owner.send(&own, message).await;
+        let heard = format!("lie {number}");
+        rig.owner.wait_for(&heard, |m| !m.here && m.text.contains(&heard)).await;
+        let (_, file) = last(&rig);
+        assert!(file.contains("elsewhere than at WhatsApp"), "{file}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_voice_note_is_heard_by_the_owner_s_program_without_a_network() {
     let rig = Rig::linked_with(|home| {
         let path = home.path().display();

@@ -1,7 +1,7 @@
 //! Groups: given by name, who may speak in them, and when nothing can be written there.
 
 use crate::rig::Rig;
-use crate::server::Phone;
+use crate::server::{Phone, What, When};
 
 /// Asks the assistant in the owner's own chat; its next answer that contains `part`.
 async fn ask(rig: &Rig, text: &str, part: &str) -> String {
@@ -116,6 +116,26 @@ async fn what_happens_to_a_chat_is_noted_and_nothing_is_sent_where_nothing_can_b
     rig.wait_ledger("SELECT closed FROM chats WHERE name = 'The family'", "removed").await;
     let (_, out, _) = rig.run(&["groups", "list"]).await;
     assert!(out.contains("your account is not in this chat any more"), "{out}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_group_that_cannot_be_looked_at_for_a_moment_is_not_taken_for_lost() {
+    let rig = Rig::linked().await;
+    let (ann, _, group) = family(&rig).await;
+    rig.serve("fam", &group.jid().to_string()).await;
+    let who = rig.run(&["groups", "set", "fam", "--who", "everybody"]).await;
+    assert_eq!(who.0, 0, "{}", who.2);
+    // The first to ask is the library, for whom it encrypts.
+    ann.send(&group.jid(), "hello").await;
+    ann.wait_text("Andy: echo: hello").await;
+    rig.owner.fault(When::Group, What::Fail(500));
+    group.rename(&ann, "The family");
+    rig.server.wait_faults().await;
+    // An answer of the server's takes no longer than this.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    ann.send(&group.jid(), "are you there?").await;
+    ann.wait_text("Andy: echo: are you there?").await;
+    known_as(&rig, "The family").await;
 }
 
 #[tokio::test(flavor = "current_thread")]

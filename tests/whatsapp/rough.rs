@@ -132,6 +132,21 @@ async fn what_the_ledger_cannot_take_is_not_acknowledged_and_comes_again() {
     answered_once(&ann, &["in vain, at first".to_owned()]);
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn what_cannot_be_read_is_noted_as_soon_as_the_ledger_can_be_written() {
+    let rig = Rig::linked_with(quiet).await;
+    let ann = ann(&rig).await;
+    let other = rusqlite::Connection::open(rig.home.path().join("store/messages.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    rig.owner.fault(When::Deliver, What::Garble);
+    ann.send(&rig.owner.jid(), "lost on the way").await;
+    ann.switch_off();
+    eventually_async("the refusal", || rig.home.log().contains("cannot note what")).await;
+    other.execute_batch("ROLLBACK").unwrap();
+    let noted = "SELECT json_array_length(value) || '' FROM settings WHERE key = 'unread'";
+    rig.wait_ledger(noted, "1").await;
+}
+
 /// Waits for what takes longer than phones are patient for.
 async fn eventually_async(what: &str, done: impl Fn() -> bool) {
     for _ in 0..1_200 {

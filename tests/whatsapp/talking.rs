@@ -1,7 +1,10 @@
 //! Messages and answers, with everything that phones show around them.
 
+use whatsapp_rust::buffa::MessageField;
+use whatsapp_rust::waproto::whatsapp as wa;
+
 use crate::rig::Rig;
-use crate::server::{Draft, What, When};
+use crate::server::{Draft, Shown, What, When};
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_friend_s_chat_is_answered_once_and_shown_as_read_typed_and_delivered() {
@@ -126,6 +129,31 @@ async fn a_disappearing_chat_gets_disappearing_answers() {
     ann.send(&rig.owner.jid(), Draft::text("hello").vanishing(86_400)).await;
     let answer = ann.wait_text("Andy: echo: hello").await;
     assert_eq!(answer.vanishes, Some(86_400));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn answers_go_on_to_disappear_until_somebody_says_that_they_shall_not() {
+    let rig = Rig::linked().await;
+    let ann = rig.server.person("491702222222", "Ann");
+    rig.serve("ann", &ann.jid().to_string()).await;
+    let own = rig.owner.jid();
+    let id = ann.send(&own, Draft::text("hello").vanishing(86_400)).await;
+    let answer = ann.wait_text("Andy: echo: hello").await;
+    // None of these has a place to say it in.
+    ann.send(&own, Draft::reaction(&answer, "👍")).await;
+    ann.send(&own, Draft::edit(&own, &id, "hello there")).await;
+    ann.send(&own, "one").await;
+    let said = |word| move |m: &Shown| !m.here && m.text.contains(word);
+    assert_eq!(ann.wait_for("one", said("one")).await.vanishes, Some(86_400));
+    let set = wa::message::ProtocolMessage {
+        r#type: Some(wa::message::protocol_message::Type::EPHEMERAL_SETTING),
+        ephemeral_expiration: Some(0),
+        ..Default::default()
+    };
+    let off = wa::Message { protocol_message: MessageField::some(set), ..Default::default() };
+    ann.send(&own, off).await;
+    ann.send(&own, "two").await;
+    assert_eq!(ann.wait_for("two", said("two")).await.vanishes, None);
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -1,8 +1,6 @@
 //! What becomes of messages of a network whose people have several addresses.
 #![allow(clippy::unwrap_used)]
 
-use rusqlite::Connection;
-
 use super::*;
 use crate::db::{Group, NewGroup, Speakers};
 
@@ -190,6 +188,48 @@ fn reactions_mentions_and_quotes_are_told_with_names() {
 }
 
 #[test]
+fn nobody_s_words_are_changed_by_who_quotes_them() {
+    let place = Place::new();
+    place.take(&says("1", "dinner at 7, bring wine"));
+    let c = &place.c;
+    let sent = NewRow { turn: None, key: "answer", part: 0, jid: GROUP, text: "I bring it" };
+    db::outbox::add(c, &sent).unwrap();
+    let ours: String = c.query_row("SELECT channel_id FROM outbox", [], |r| r.get(0)).unwrap();
+    for (n, (of, quoted, kept)) in [
+        ("1", "bring wine", "bring wine"),
+        ("1", "bring money", "dinner at 7, bring wine"),
+        ("1", "", "dinner at 7, bring wine"),
+        (&ours, "Andy: I bring it", "Andy: I bring it"),
+        (&ours, "Andy: I pay for it", "I bring it"),
+        ("unknown", "whatever", "whatever"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("q{n}");
+        let reply_to = Some((of.to_owned(), String::new(), quoted.to_owned()));
+        place.take(&Incoming { reply_to, ..says(&id, "yes") });
+        let sql = "SELECT reply_to_message_content FROM messages WHERE id = ?1";
+        assert_eq!(c.query_row(sql, [id], |r| r.get::<_, String>(0)).unwrap(), kept);
+    }
+}
+
+#[test]
+fn who_mentions_themselves_by_a_name_of_numbers_says_little() {
+    let place = Place::new();
+    let hostile = Incoming {
+        sender_name: "@491701234".repeat(1_000),
+        mentions: vec![PN.into(); 40],
+        ..says("1", "I am @491701234")
+    };
+    place.take(&hostile);
+    let rows = place.rows(GROUP);
+    let name = "@491701234".repeat(10);
+    assert_eq!((&*rows[0].0, &*rows[0].1), (&*name, &*format!("I am @{name}")));
+    assert_eq!(db::people::name(&place.c, PN).unwrap(), Some(name));
+}
+
+#[test]
 fn a_reaction_wakes_nobody_even_where_everything_does() {
     let place = Place::new();
     place.c.execute("UPDATE groups SET requires_trigger = 0, speakers = 'everybody'", []).unwrap();
@@ -238,6 +278,25 @@ fn nobody_changes_what_another_wrote() {
     place.take(&says("3", "mine"));
     place.take(&delete(Incoming { sender: PN.into(), ..says("3", "") }));
     assert_eq!(place.rows(GROUP)[1].2, "ignored");
+}
+
+#[test]
+fn who_asks_without_end_for_what_they_may_not_is_told_so_a_few_times() {
+    let place = Place::new();
+    place.c.execute("UPDATE groups SET requires_trigger = 0, speakers = 'everybody'", []).unwrap();
+    place.group("others", "2@g.us", Speakers::Everybody);
+    place.c.execute("UPDATE groups SET requires_trigger = 0", []).unwrap();
+    for n in 0..20 {
+        assert_eq!(place.take(&says(&n.to_string(), "/new")), Taken::Refused);
+        place.take(&Incoming { is_unread: true, ..says(&format!("{n}~unread"), "[unread]") });
+    }
+    place.take(&Incoming { jid: "2@g.us".into(), ..says("1", "/new") });
+    let told = |jid: &str| -> (i64, i64) {
+        let sql = "SELECT count(*) FILTER (WHERE key = 'refusal'), count(*) FILTER (WHERE key = 'notice:unread')
+            FROM outbox WHERE chat_jid = ?1";
+        place.c.query_row(sql, [jid], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
+    };
+    assert_eq!((told(GROUP), told("2@g.us")), ((5, 5), (1, 0)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Nothing is sent from here: the library holds the sender's session meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use whatsapp_rust::prelude::{Client, InboundMessage, MessageInfo};
@@ -17,6 +18,9 @@ use super::send::{CHANNEL, WhatsApp};
 use crate::channel::Inlet;
 use crate::crash;
 use crate::db;
+
+/// The pause before the ledger is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Takes what arrives. Cheap to clone.
 #[derive(Clone)]
@@ -47,13 +51,19 @@ impl Hook {
                 Ok(received) => received,
                 Err(reason) => {
                     tracing::debug!(id, reason, "nothing to store");
+                    if let Some((jid, seconds)) = inbound::timer(&one.message, &one.info) {
+                        self.whatsapp.note_timer(&jid, seconds).await;
+                    }
                     continue;
                 }
             };
             if self.is_ours(&received.incoming).await? {
                 continue;
             }
-            self.whatsapp.note_timer(&received.incoming.jid, one.info.ephemeral_expiration).await;
+            // The library's word of it is missing where a message comes once more.
+            if let Some(seconds) = received.timer {
+                self.whatsapp.note_timer(&received.incoming.jid, seconds).await;
+            }
             let mut incoming = received.incoming;
             let mut offers = Vec::new();
             if let Some(media) = received.media
@@ -84,7 +94,7 @@ impl Hook {
 
     /// Notes a message that could not be decrypted. Its sender's phone is asked for it
     /// again, by the library or by [`ask_again`]; see [`Inlet::give_up_unread`].
-    pub async fn unread(&self, client: &Client, message: &UndecryptableMessage) {
+    pub fn unread(&self, client: &Client, message: &UndecryptableMessage) {
         let (pn, lid) = (client.pn(), client.lid());
         let own = Own { pn: pn.as_ref(), lid: lid.as_ref(), assistant: None };
         let found = inbound::unread(&message.info, own);
@@ -92,8 +102,18 @@ impl Hook {
         if let Some(incoming) = found.filter(|_| message.decrypt_fail_mode == DecryptFailMode::Show)
         {
             tracing::warn!(id = incoming.id, "a message cannot be read yet");
-            let note = move |c: &rusqlite::Connection| db::unread::note(c, incoming);
-            self.whatsapp.ledger().note("a message that cannot be read", note).await;
+            let ledger = self.whatsapp.ledger().clone();
+            // WhatsApp takes it for received: nobody else will say that it came.
+            tokio::spawn(async move {
+                loop {
+                    let message = incoming.clone();
+                    match ledger.write(move |c| db::unread::note(c, message)).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::error!(%error, "cannot note what cannot be read"),
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
         }
     }
 

@@ -15,6 +15,7 @@ use chrono::SecondsFormat;
 use whatsapp_rust::Server;
 use whatsapp_rust::prelude::{Jid, MessageInfo, wa};
 use whatsapp_rust::wacore::download::Downloadable;
+use whatsapp_rust::wacore::types::message::MessageSource;
 
 use crate::db::Incoming;
 
@@ -36,6 +37,8 @@ pub struct Received<'a> {
     pub incoming: Incoming,
     /// The file that came with it.
     pub media: Option<Media<'a>>,
+    /// After how many seconds messages of the chat vanish (0: never), if it says that.
+    pub timer: Option<u32>,
 }
 
 /// A file that waits to be downloaded.
@@ -73,12 +76,12 @@ pub fn read<'a>(
     info: &MessageInfo,
     own: Own<'_>,
 ) -> Result<Received<'a>, &'static str> {
-    if let Some(reason) = no_chat(&info.source.chat) {
+    if let Some(reason) = no_chat(&info.source) {
         return Err(reason);
     }
     let base = kinds::unwrap(message);
     let mut incoming = envelope(info, own);
-    let mut media = None;
+    let (mut media, mut timer) = (None, None);
     if let Some(change) = base.protocol_message.as_option() {
         protocol(change, &mut incoming, own)?;
     } else if let Some(reaction) = base.reaction_message.as_option() {
@@ -88,8 +91,21 @@ pub fn read<'a>(
         incoming.content = emoji.ok_or("a reaction was taken back")?;
     } else {
         media = content(base, &mut incoming, own)?;
+        // A plain text without any context says nothing of it, nor does one to a list.
+        let context = kinds::context(base).filter(|_| info.source.chat.server != Server::Broadcast);
+        timer = context.map(|context| context.expiration.unwrap_or(0));
     }
-    Ok(Received { incoming, media })
+    Ok(Received { incoming, media, timer })
+}
+
+/// The timer that somebody set for a chat, 0 for none, if that is what a message is.
+/// In groups WhatsApp itself says it.
+pub fn timer(message: &wa::Message, info: &MessageInfo) -> Option<(String, u32)> {
+    use wa::message::protocol_message::Type;
+    let change = kinds::unwrap(message).protocol_message.as_option()?;
+    let set = change.r#type == Some(Type::EPHEMERAL_SETTING) && no_chat(&info.source).is_none();
+    let direct = !matches!(info.source.chat.server, Server::Group | Server::Broadcast);
+    (set && direct).then(|| (plain(&info.source.chat), change.ephemeral_expiration.unwrap_or(0)))
 }
 
 /// What a message says, and its file.
@@ -111,17 +127,20 @@ fn content<'a>(
 /// What stands for a message of which the envelope alone could be read.
 pub fn unread(info: &MessageInfo, own: Own<'_>) -> Option<Incoming> {
     let content = "[a message that could not be read here]".into();
-    let is_message = no_chat(&info.source.chat).is_none();
+    let is_message = no_chat(&info.source).is_none();
     is_message.then(|| Incoming { content, is_unread: true, ..envelope(info, own) })
 }
 
-/// Why nothing from this address is a message to us.
-fn no_chat(chat: &Jid) -> Option<&'static str> {
+/// Why nothing from there is a message to us.
+fn no_chat(source: &MessageSource) -> Option<&'static str> {
+    let chat = &source.chat;
     match chat.server {
         Server::Newsletter => Some("a post of a channel"),
         Server::Bot => Some("a conversation with Meta's assistant"),
         Server::Call => Some("a call"),
         Server::Broadcast if chat.user == "status" => Some("a status"),
+        // Its chat would be the one with oneself, where the owner talks to us.
+        Server::Broadcast if source.is_from_me => Some("what the owner tells a list of people"),
         _ => None,
     }
 }
@@ -133,7 +152,8 @@ fn envelope(info: &MessageInfo, own: Own<'_>) -> Incoming {
     let mut aliases = Vec::new();
     pair(&mut aliases, Some(&source.sender), source.sender_alt.as_ref());
     pair(&mut aliases, own.lid, own.pn);
-    let is_direct = !source.is_group && source.chat.server != Server::Group;
+    // Of a list the library says that it is a group.
+    let is_direct = source.chat.server != Server::Group;
     let jid = match source.chat.server {
         // A broadcast list reaches us as a direct message of whoever sent it.
         Server::Broadcast => sender.clone(),

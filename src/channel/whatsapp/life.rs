@@ -292,7 +292,7 @@ impl Life {
                 return None;
             }
             Event::UndecryptableMessage(message) => {
-                self.hook.unread(&client, message).await;
+                self.hook.unread(&client, message);
                 tokio::spawn(hook::ask_again(client, message.info.clone()));
                 return None;
             }
@@ -327,7 +327,7 @@ impl Life {
         self.whatsapp.connected(Some(client.clone()));
         if let Some(outbox) = &self.outbox {
             outbox.wake();
-            rooms::all(&self.whatsapp, client.clone());
+            rooms::all(&self.whatsapp, client.clone(), outbox.clone());
         }
     }
 

@@ -16,6 +16,7 @@ use whatsapp_rust::upload::UploadOptions;
 use whatsapp_rust::wacore::download::{Downloadable, MediaType};
 use whatsapp_rust::wacore::media_retry::MediaRetryResult;
 
+use super::http;
 use super::inbound::{Media, MediaKind};
 use super::send::WhatsApp;
 use super::voice;
@@ -101,9 +102,8 @@ async fn fetch(
     info: &MessageInfo,
     media: &Media<'_>,
 ) -> anyhow::Result<PathBuf> {
-    let size = media.file.file_length().unwrap_or(0);
-    let most = MOST >> 20;
-    anyhow::ensure!(size <= MOST, "it is larger than the {most} MiB that are taken");
+    let too_large = || anyhow::anyhow!("it is larger than the {} MiB that are taken", MOST >> 20);
+    anyhow::ensure!(media.file.file_length().unwrap_or(0) <= MOST, too_large());
     let _turn = FETCHING.acquire().await?;
     // With what goes out, where each start removes what no row names.
     let name = format!("out/whatsapp-{}", random_hex()?);
@@ -114,19 +114,21 @@ async fn fetch(
     crash::point("whatsapp after fetching", &"file");
     let fetched = match first {
         Ok(file) => Ok(file),
+        Err(error) if format!("{error:#}").contains(http::TOO_LONG) => Err(too_large()),
         Err(error) => match asked_again(client, info, media.file).await {
             Some(direct_path) => {
                 let moved = Moved { file: media.file, direct_path };
                 client.download_to_writer(&moved, open()?).await
             }
             None => Err(error),
-        },
+        }
+        .context("WhatsApp does not give it out (any more)"),
     };
-    match fetched.context("WhatsApp does not give it out (any more)") {
+    match fetched {
         Ok(file) if file.metadata()?.len() <= MOST => Ok(path),
         Ok(_) => {
             std::fs::remove_file(&path)?;
-            anyhow::bail!("it is larger than the {most} MiB that are taken")
+            Err(too_large())
         }
         Err(error) => {
             std::fs::remove_file(&path)?;

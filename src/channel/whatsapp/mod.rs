@@ -9,6 +9,7 @@
 mod ack;
 pub mod alert;
 mod client;
+mod compose;
 mod contacts;
 mod hook;
 mod http;

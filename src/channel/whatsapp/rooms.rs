@@ -2,17 +2,24 @@
 //! and when one changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use whatsapp_rust::prelude::{Client, Jid};
-use whatsapp_rust::{GroupMetadata, Server};
+use whatsapp_rust::{GroupError, GroupMetadata, IqError, Server};
 
 use super::inbound::plain;
 use super::send::{CHANNEL, WhatsApp};
 use crate::db::{self, Closed, Member, Room};
+use crate::outbox::Outbox;
 
-/// Fetches all groups that the account is in.
-pub fn all(whatsapp: &WhatsApp, client: Arc<Client>) {
+/// How long before a group that has changed is looked at, in seconds: WhatsApp may have
+/// other trouble than that the account is not in it.
+const PAUSES: [u64; 4] = [0, 5, 60, 600];
+
+/// Fetches all groups that the account is in, and lets the outbox go on: what waits for
+/// a group is judged by how the group is now.
+pub fn all(whatsapp: &WhatsApp, client: Arc<Client>, outbox: Outbox) {
     let whatsapp = whatsapp.clone();
     tokio::spawn(async move {
         match client.groups().get_participating().await {
@@ -23,6 +30,7 @@ pub fn all(whatsapp: &WhatsApp, client: Arc<Client>) {
             }
             Err(error) => tracing::warn!(%error, "the groups could not be fetched"),
         }
+        outbox.wake();
     });
 }
 
@@ -30,17 +38,28 @@ pub fn all(whatsapp: &WhatsApp, client: Arc<Client>) {
 pub fn changed(whatsapp: &WhatsApp, client: Arc<Client>, jid: Jid) {
     let whatsapp = whatsapp.clone();
     tokio::spawn(async move {
-        match client.groups().get_metadata(&jid).await {
-            Ok(group) => note(&whatsapp, vec![room(&jid, &group, &own(&client))]).await,
-            Err(error) => {
-                // Who is no member is told nothing.
-                tracing::info!(%error, "a group cannot be looked at any more");
-                let jid = plain(&jid);
-                let close = move |c: &Connection| db::rooms::close(c, &jid, Some(Closed::Removed));
-                whatsapp.ledger().note("a group", close).await;
+        for pause in PAUSES {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            match client.groups().get_metadata(&jid).await {
+                Ok(group) => return note(&whatsapp, vec![room(&jid, &group, &own(&client))]).await,
+                Err(error) if is_out(&error) => {
+                    tracing::info!(%error, "a group cannot be looked at any more");
+                    let jid = plain(&jid);
+                    let gone = Some(Closed::Removed);
+                    let close = move |c: &Connection| db::rooms::close(c, &jid, gone);
+                    return whatsapp.ledger().note("a group", close).await;
+                }
+                // The next connection fetches all of them.
+                Err(error) => tracing::warn!(%error, "a group could not be fetched"),
             }
         }
     });
+}
+
+/// Whether that is what somebody is told who is no member.
+fn is_out(error: &GroupError) -> bool {
+    let GroupError::Iq(IqError::ServerError { code, .. }) = error else { return false };
+    matches!(code, 401 | 403 | 404 | 406)
 }
 
 async fn note(whatsapp: &WhatsApp, rooms: Vec<Room>) {
@@ -67,5 +86,6 @@ fn room(jid: &Jid, group: &GroupMetadata, own: &[String]) -> Room {
         Some(me) if group.is_announcement && !me.is_admin => Some(Closed::AdminsOnly),
         Some(_) => None,
     };
-    Room { jid: plain(jid), name: Some(group.subject.to_string()), members, closed }
+    let timer = group.ephemeral.as_ref().and_then(|set| set.expiration).unwrap_or(0);
+    Room { jid: plain(jid), name: Some(group.subject.to_string()), members, closed, timer }
 }

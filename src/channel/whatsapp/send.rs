@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use whatsapp_rust::Server;
-use whatsapp_rust::prelude::{Client, Jid, MessageBuilderExt, MessageField, SendOptions, wa};
+use whatsapp_rust::prelude::{Client, Jid, SendOptions, wa};
 
 use super::ack::{self, Acks, Refusal};
 use super::link::{self, Happened};
-use super::media;
 use super::presence::Typing;
 use crate::channel::{Channel, Mark, Pace, SendError, pacing};
 use crate::config::Config;
@@ -97,8 +96,8 @@ impl WhatsApp {
     }
 
     /// Notes a chat's timer for disappearing messages: what is sent has the same.
-    pub(super) async fn note_timer(&self, jid: &str, seconds: Option<u32>) {
-        let (jid, seconds) = (jid.to_owned(), seconds.unwrap_or(0));
+    pub(super) async fn note_timer(&self, jid: &str, seconds: u32) {
+        let jid = jid.to_owned();
         let set = move |c: &rusqlite::Connection| db::groups::set_timer(c, &jid, seconds);
         self.ledger().note("a chat's timer", set).await;
     }
@@ -119,6 +118,9 @@ impl WhatsApp {
         })?;
         let (messages, timer) = self.build(&client, row).await?;
         for (part, message) in messages.into_iter().enumerate() {
+            if part > 0 {
+                crash::point("whatsapp between", &"parts");
+            }
             let id = part_id(&row.channel_id, part);
             let mut refused = self.attempt(&client, to.clone(), &id, &message, timer).await?;
             if let Some(Refusal::OtherAddress(_)) = refused
@@ -170,66 +172,6 @@ impl WhatsApp {
                 client.reconnect_immediately().await;
                 Err(SendError::Later("WhatsApp did not acknowledge it in time".into()))
             }
-        }
-    }
-
-    /// The messages of a row (one, unless it has several files) and the chat's timer.
-    async fn build(
-        &self,
-        client: &Client,
-        row: &OutboxRow,
-    ) -> Result<(Vec<wa::Message>, Option<u32>), SendError> {
-        let (jid, quoted) = (row.chat_jid.clone(), row.reply_to.clone());
-        let (quoted, timer) = self
-            .ledger()
-            .write(move |c| {
-                let quoted = match quoted {
-                    Some(id) => db::messages::by_key(c, &jid, &id)?,
-                    None => None,
-                };
-                Ok((quoted, db::groups::timer(c, &jid)?))
-            })
-            .await
-            .map_err(|e| SendError::Later(e.to_string()))?;
-        let text = self.signed(&row.text);
-        let mut messages = Vec::new();
-        for (part, file) in row.attachments.iter().enumerate() {
-            let caption = text.clone().filter(|_| part == 0);
-            // A file that cannot be had is no reason to say nothing.
-            let message = match media::upload(self, client, file, caption).await {
-                Ok(message) => message,
-                Err(error) if self.client().is_none() => {
-                    tracing::debug!(%error, "a file was not uploaded");
-                    return Err(SendError::Offline);
-                }
-                Err(error) => {
-                    return Err(SendError::Later(format!("the file was not uploaded: {error:#}")));
-                }
-            };
-            let silent = message.audio_message.is_set() && part == 0;
-            messages.push(message);
-            if let Some(text) = text.clone().filter(|_| silent) {
-                // Phones show no text with sound.
-                messages.push(wa::Message::text(text));
-            }
-        }
-        if messages.is_empty() {
-            let text = text.unwrap_or_default();
-            messages.push(match &quoted {
-                Some(quoted) => wa::Message::text_with_context(text, quote(client, quoted)),
-                None => wa::Message::text(text),
-            });
-        }
-        Ok((messages, timer))
-    }
-
-    /// On a number that the owner shares, what the assistant says begins with its name.
-    fn signed(&self, text: &str) -> Option<String> {
-        let config = self.config();
-        match (text.is_empty(), config.own_number) {
-            (true, _) => None,
-            (false, true) => Some(text.to_owned()),
-            (false, false) => Some(format!("{}: {text}", config.assistant_name)),
         }
     }
 
@@ -351,16 +293,6 @@ async fn other_address(client: &Client, jid: &Jid) -> Option<Jid> {
         Server::Lid => Jid::new(&*entry.phone_number, Server::Pn),
         _ => Jid::new(&*entry.lid, Server::Lid),
     })
-}
-
-fn quote(client: &Client, quoted: &db::StoredMessage) -> wa::ContextInfo {
-    let own = || client.pn().map(|pn| pn.to_non_ad().to_string()).unwrap_or_default();
-    wa::ContextInfo {
-        stanza_id: Some(quoted.id.clone()),
-        participant: Some(if quoted.from_me { own() } else { quoted.sender.clone() }),
-        quoted_message: MessageField::some(wa::Message::text(quoted.content.clone())),
-        ..Default::default()
-    }
 }
 
 /// What the library's refusal to send means.

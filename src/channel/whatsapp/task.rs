@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Life, WhatsApp, alert, link};
+use super::{Life, WhatsApp, alert, link, voice};
 use crate::channel::Inlet;
 use crate::db::{self, Ledger};
 use crate::outbox::Outbox;
@@ -23,6 +23,7 @@ impl LinkTask {
     /// Connects if an account is linked, and waits for wishes.
     pub fn start(whatsapp: WhatsApp, inlet: Inlet, outbox: Outbox) -> LinkTask {
         let (config, ledger) = (whatsapp.config().clone(), whatsapp.ledger().clone());
+        voice::sweep(&config);
         let life = Life::new(whatsapp, Some(inlet), Some(outbox));
         let (poke, (stop, stopped)) = (life.poke(), oneshot::channel::<()>());
         let alarm = alert::watch(life.watch(), ledger, config.alert.clone(), config.timezone);

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::config::Config;
+use crate::crash;
 use crate::turns::dispatch::random_hex;
 
 /// How long it may take: the message waits for it.
@@ -19,11 +20,25 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The longest text that is taken, in bytes.
 const MOST: u64 = 64 * 1024;
 
+/// What the directory begins with in which one is listened to.
+const PLACE: &str = "whatsapp-voice-";
+
+/// Removes what a crash left: the voice notes themselves come again with their messages.
+pub fn sweep(config: &Config) {
+    for entry in std::fs::read_dir(config.files()).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PLACE) {
+            // Then the next start.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// What the voice note at `path` says.
 pub async fn transcribe(config: &Config, command: &str, path: &Path) -> Result<String, String> {
     let random = random_hex().map_err(|e| e.to_string())?;
-    let place = config.files().join(format!("voice-{random}"));
+    let place = config.files().join(format!("{PLACE}{random}"));
     let heard = in_place(config, command, path, &place).await;
+    crash::point("whatsapp after transcribing", &"note");
     let _ = tokio::fs::remove_dir_all(&place).await;
     heard
 }

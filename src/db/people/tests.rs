@@ -204,6 +204,7 @@ fn a_room_is_what_the_network_said_last() {
         jid: "1@g.us".into(),
         name: Some("Chess".into()),
         members: vec![member(PN1, Some(LID1), true), member("222@lid", None, false)],
+        timer: 0,
         closed: None,
     };
     db::rooms::sync(&c, "whatsapp", &room).unwrap();

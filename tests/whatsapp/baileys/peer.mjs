@@ -1,6 +1,6 @@
 // A linked device made of Baileys, driven by JSON lines: commands on standard input,
 // what happens on standard output. Nothing of Baileys is patched; only the root of the
-// server's certificates is told to it, and that files are on plain HTTP.
+// server's certificates is told to it, and that files are with it, on plain HTTP.
 //
 //   PEER_URL    the server, ws://127.0.0.1:PORT/ws/chat
 //   PEER_ROOT   the key that vouches for it, in hex
@@ -19,8 +19,10 @@ import { createInterface } from 'node:readline'
 // Its Signal library prints what it does.
 for (const word of ['log', 'info', 'warn', 'debug']) console[word] = console.error
 const plain = globalThis.fetch
-globalThis.fetch = (url, options) => plain(String(url).replace(/^https:/, 'http:'), options)
-https.request = http.request
+const { hostname, port } = new URL(process.env.PEER_URL)
+globalThis.fetch = (url, options) =>
+  plain(String(url).replace(/^https:..[^/]+/, `http://${hostname}:${port}`), options)
+https.request = (options, ...rest) => http.request({ ...options, hostname, port }, ...rest)
 syncBuiltinESMExports()
 
 const baileys = await import('baileys')

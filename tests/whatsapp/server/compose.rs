@@ -7,6 +7,7 @@ use whatsapp_rust::wacore_binary::Jid;
 use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::waproto::whatsapp::message as m;
 
+use super::media::HOST;
 use super::node::seconds;
 use super::screen::Shown;
 
@@ -157,12 +158,12 @@ impl Draft {
     }
 
     /// Tells the message where its file is.
-    pub fn stored(&mut self, file: &EncryptedMedia, host: &str, path: &str) {
+    pub fn stored(&mut self, file: &EncryptedMedia, path: &str) {
         let length = self.file.as_ref().map(|(_, bytes)| bytes.len() as u64);
         macro_rules! fill {
             ($($kind:ident),*) => {$(
                 if let Some(part) = self.message.$kind.as_option_mut() {
-                    part.url = Some(format!("https://{host}{path}"));
+                    part.url = Some(format!("https://{HOST}{path}"));
                     part.direct_path = Some(path.to_owned());
                     part.media_key = Some(file.media_key.to_vec());
                     part.file_sha256 = Some(file.file_sha256.to_vec());

@@ -46,7 +46,7 @@ pub fn query(state: &mut State, connection: u64, from: Address, node: &Node) {
             Some(answer) => answer,
             None => result(node).build(),
         },
-        "w:m" => result(node).children([media::hosts(state)]).build(),
+        "w:m" => result(node).children([media::hosts()]).build(),
         "abt" => {
             let props = NodeBuilder::new("props").attr("protocol", "1").attr("hash", "none");
             result(node).children([props.attr("refresh", "86400").build()]).build()

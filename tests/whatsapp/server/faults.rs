@@ -26,6 +26,8 @@ pub enum When {
     Deliver,
     /// A file is asked for, or brought.
     Media,
+    /// A linked device asks for one group.
+    Group,
 }
 
 /// What happens then.
@@ -37,7 +39,7 @@ pub enum What {
     DropMidFrame,
     /// `Login`: refused with this reason, as 401, 403, 405 (outdated), 503.
     /// `Message`: acknowledged with this error, as 463, 479, 503, and handed to nobody.
-    /// `Digits`: refused with this code. `Media`: this HTTP status.
+    /// `Digits`, `Group`: refused with this code. `Media`: this HTTP status.
     Fail(u16),
     /// `Login`: banned for so many seconds; the code says why.
     Ban { code: u32, seconds: u64 },

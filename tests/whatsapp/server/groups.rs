@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use whatsapp_rust::wacore_binary::{Jid, Node};
 
 use super::accounts::Address;
+use super::faults::{What, When};
 use super::node::{NodeBuilder, attr, child, children, jid, now, refusal, result};
 use super::state::State;
 
@@ -238,6 +239,9 @@ pub fn query(state: &mut State, from: Address, node: &Node) -> Option<Node> {
         return Some(refusal(node, 403, "forbidden"));
     };
     if child(node, "query").is_some() {
+        if let Some(What::Fail(code)) = state.faults.take(When::Group, Some(from.account)) {
+            return Some(refusal(node, code, "internal-server-error"));
+        }
         return Some(result(node).children(state.describe(&to)).build());
     }
     let action = children(node).first()?;

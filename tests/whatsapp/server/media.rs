@@ -13,10 +13,13 @@ use whatsapp_rust::wacore_binary::Node;
 
 use super::faults::{What, When};
 use super::node::NodeBuilder;
-use super::state::{Shared, State};
+use super::state::Shared;
 
 /// The one ticket that the store accepts.
 const TICKET: &str = "ticket-of-the-test-server";
+/// Where files are: clients take nothing but WhatsApp's own for that, and tests see to
+/// it that they ask here.
+pub const HOST: &str = "mmg.whatsapp.net";
 
 /// What is stored, by path.
 #[derive(Default)]
@@ -60,10 +63,9 @@ impl Media {
 }
 
 /// Where files are, for a linked device.
-pub fn hosts(state: &State) -> Node {
-    let address = state.address.map(|address| address.to_string()).unwrap_or_default();
+pub fn hosts() -> Node {
     let host = NodeBuilder::new("host")
-        .attr("hostname", address)
+        .attr("hostname", HOST)
         .attr("type", "primary")
         .children([NodeBuilder::new("upload").build(), NodeBuilder::new("download").build()]);
     NodeBuilder::new("media_conn")
@@ -107,9 +109,8 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Ful
     let kind = path.split('/').nth(2).unwrap_or("file").to_owned();
     let mut state = shared.lock();
     let path = state.media.store(&kind, data);
-    let address = state.address.map(|address| address.to_string()).unwrap_or_default();
     let answer = serde_json::json!({
-        "url": format!("https://{address}{path}"),
+        "url": format!("https://{HOST}{path}"),
         "direct_path": path,
     });
     json(answer.to_string())

@@ -24,8 +24,7 @@ impl Phone {
         if let Some((file, kind)) = draft.encrypted() {
             let mut state = self.shared.lock();
             let path = state.media.store(kind, file.data_to_upload.clone());
-            let host = state.address.map(|address| address.to_string()).unwrap_or_default();
-            draft.stored(&file, &host, &path);
+            draft.stored(&file, &path);
             state.files.insert(id.clone(), (path, file.media_key.to_vec()));
         }
         let edit = draft.edit;

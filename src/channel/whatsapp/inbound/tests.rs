@@ -126,10 +126,28 @@ fn a_direct_chat_knows_the_other_side_by_both_addresses() {
     info.source = MessageSource {
         chat: jid("123@broadcast"),
         sender: jid("49170@s.whatsapp.net"),
+        is_group: true,
         ..Default::default()
     };
     let Ok(list) = read_as(&message, &info, None) else { panic!() };
     assert_eq!(list.incoming.jid, "49170@s.whatsapp.net");
+    assert!(!list.incoming.is_group);
+}
+
+#[test]
+fn what_the_owner_tells_a_list_of_people_is_no_order() {
+    let (message, mut info) = (text("sell the house"), info());
+    info.source = MessageSource {
+        chat: jid("123@broadcast"),
+        sender: jid("49199@s.whatsapp.net"),
+        is_from_me: true,
+        is_group: true,
+        ..Default::default()
+    };
+    let (pn, lid) = own();
+    let own = Own { pn: Some(&pn), lid: Some(&lid), assistant: None };
+    assert!(read(&message, &info, own).is_err_and(|reason| reason.contains("list")));
+    assert!(unread(&info, own).is_none());
 }
 
 #[test]
@@ -262,6 +280,33 @@ fn to_mention_the_assistant_s_own_number_is_to_call_it() {
         let Ok(owner) = read_as(&message, &info(), None) else { panic!() };
         assert!(!owner.incoming.calls_assistant && owner.incoming.mentions.len() == 1);
     }
+}
+
+#[test]
+fn a_message_says_itself_when_messages_of_its_chat_vanish() {
+    let said = |expiration| {
+        let context_info = wa::ContextInfo { expiration, ..Default::default() };
+        let text = kind::ExtendedTextMessage {
+            text: Some("hi".into()),
+            context_info: MessageField::some(context_info),
+            ..Default::default()
+        };
+        wa::Message { extended_text_message: MessageField::some(text), ..Default::default() }
+    };
+    assert_eq!(received(&said(Some(60))).timer, Some(60));
+    assert_eq!(received(&said(None)).timer, Some(0));
+    assert_eq!(received(&text("hi")).timer, None, "it has no place to say it in");
+    let set = kind::ProtocolMessage {
+        r#type: Some(kind::protocol_message::Type::EPHEMERAL_SETTING),
+        ephemeral_expiration: Some(60),
+        ..Default::default()
+    };
+    let set = wa::Message { protocol_message: MessageField::some(set), ..Default::default() };
+    let mut info = info();
+    assert_eq!(timer(&set, &info), None, "in a group it is WhatsApp that says it");
+    info.source.chat = jid("49170@s.whatsapp.net");
+    assert_eq!(timer(&set, &info), Some(("49170@s.whatsapp.net".into(), 60)));
+    assert_eq!(timer(&text("hi"), &info), None);
 }
 
 #[test]
