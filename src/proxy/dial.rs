@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::address;
 use super::client::CONNECT_TIMEOUT;
 use super::credential::Secret;
+use super::resolve::{Asker, Resolver};
 use crate::files;
 
 /// How long one of several addresses may take before the next is tried.
@@ -35,21 +36,32 @@ pub(super) enum DialError {
 pub(super) struct Dialer {
     chain: Option<Secret>,
     pinned: Vec<(String, SocketAddr)>,
+    resolver: Resolver,
 }
 
 impl Dialer {
     /// Directly, or through the HTTP proxy at `chain`.
     pub(super) fn new(chain: Option<String>, pinned: Vec<(String, SocketAddr)>) -> Dialer {
         // The address may hold a password.
-        Dialer { chain: chain.map(Secret::new), pinned }
+        Dialer { chain: chain.map(Secret::new), pinned, resolver: Resolver::default() }
+    }
+
+    /// What one container looks names up with.
+    pub(super) fn asker(&self) -> Asker {
+        self.resolver.asker()
     }
 
     /// A connection to `host`, which has been through [`parse_host`].
-    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+    pub(super) async fn dial(
+        &self,
+        asker: &Asker,
+        host: &str,
+        port: u16,
+    ) -> Result<TcpStream, DialError> {
         let within = async {
-            let addresses = self.addresses(host, port).await?;
+            let addresses = self.addresses(asker, host, port).await?;
             match &self.chain {
-                Some(proxy) => through(proxy.expose(), &addresses).await,
+                Some(proxy) => through(asker, proxy.expose(), &addresses).await,
                 None => first(&addresses).await,
             }
             .map_err(|e| DialError::Failed(format!("cannot reach {host}: {e}")))
@@ -61,14 +73,17 @@ impl Dialer {
     }
 
     /// The addresses of `host` that may be connected to: at least one.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    async fn addresses(
+        &self,
+        asker: &Asker,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, DialError> {
         if let Some((_, address)) = self.pinned.iter().find(|(name, _)| name == host) {
             return Ok(vec![*address]);
         }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|e| DialError::Failed(format!("cannot find {host}: {e}")))?
-            .collect();
+        let found = asker.addresses(host, port).await;
+        let found = found.map_err(|e| DialError::Failed(format!("cannot find {host}: {e}")))?;
         let mut why = None;
         let mut allowed = Vec::new();
         for address in found {
@@ -122,7 +137,7 @@ async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 
 /// Asks the upstream proxy for the checked address, not for the name, which it
 /// might resolve otherwise.
-async fn through(proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+async fn through(asker: &Asker, proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let invalid =
         || io::Error::other("NANOCLAW_UPSTREAM_PROXY is not an address like http://host:port");
     let url = reqwest::Url::parse(proxy).map_err(|_| invalid())?;
@@ -132,7 +147,8 @@ async fn through(proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream>
         return Err(invalid());
     };
     // A literal IPv6 address comes in brackets.
-    let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    let at = asker.addresses(host.trim_matches(['[', ']']), port).await?;
+    let mut stream = first(&at).await?;
     let target = addresses.first().ok_or_else(|| io::Error::other("no address"))?;
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if !url.username().is_empty() {
@@ -277,7 +293,8 @@ mod tests {
         for host in
             ["localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1"]
         {
-            let result = Dialer::new(None, Vec::new()).dial(host, 80).await;
+            let dialer = Dialer::new(None, Vec::new());
+            let result = dialer.dial(&dialer.asker(), host, 80).await;
             assert!(matches!(result, Err(DialError::Refused(_))), "{host}: {result:?}");
         }
     }

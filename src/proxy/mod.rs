@@ -20,6 +20,7 @@ mod dial;
 mod meter;
 mod model;
 mod practice;
+mod resolve;
 mod serve;
 mod web;
 

@@ -22,6 +22,7 @@ use super::book::{Book, ModelError, Usage};
 use super::client::LazyClient;
 use super::credential::Credential;
 use super::dial::Dialer;
+use super::resolve::Asker;
 use super::{model, web};
 use crate::ids::{Folder, Incarnation};
 
@@ -123,6 +124,7 @@ pub(super) struct Tenancy {
     pub(super) proxy: Arc<Shared>,
     pub(super) tenant: Tenant,
     pub(super) book: Arc<Book>,
+    pub(super) asker: Asker,
     /// Ends when the [`Serving`] is dropped.
     closed: watch::Receiver<()>,
 }
@@ -168,8 +170,13 @@ impl Proxy {
         let listener = UnixListener::from_std(bind(directory, &path)?)?;
         let (sender, closed) = watch::channel(());
         let book = Arc::new(Book::default());
-        let tenancy =
-            Arc::new(Tenancy { proxy: self.shared.clone(), tenant, book: book.clone(), closed });
+        let tenancy = Arc::new(Tenancy {
+            proxy: self.shared.clone(),
+            tenant,
+            book: book.clone(),
+            asker: self.shared.dialer.asker(),
+            closed,
+        });
         tenancy.clone().run(accept(listener, tenancy));
         Ok(Serving { path, book, _open: sender })
     }
