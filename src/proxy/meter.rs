@@ -4,14 +4,10 @@
 //! line of a stream, or one JSON document, up to a bound. It counts what the API
 //! reports, never what the container says. Prices are not its business.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
 use serde::Deserialize;
 
-use super::answer::BoxError;
 use super::book::{Book, ModelError, Usage};
 
 /// The longest line of a stream that may hold usage, in bytes; longer ones carry
@@ -62,6 +58,11 @@ impl Meter {
                 self.hold(piece, MAX_LINE);
             }
         }
+    }
+
+    /// The answer broke off.
+    pub(super) fn broke_off(&self, reason: String) {
+        self.book.failed(ModelError::BrokeOff(reason));
     }
 
     /// The answer is over, whole or not.
@@ -183,63 +184,6 @@ struct Counts {
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
-}
-
-/// A body that is metered while it passes, unchanged.
-#[derive(Debug)]
-pub(super) struct Metered<B> {
-    inner: B,
-    meter: Meter,
-}
-
-impl<B> Metered<B> {
-    pub(super) fn new(inner: B, meter: Meter) -> Metered<B> {
-        Metered { inner, meter }
-    }
-}
-
-impl<B> Body for Metered<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        Poll::Ready(match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.meter.see(data);
-                }
-                if this.inner.is_end_stream() {
-                    this.meter.end();
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => {
-                let error = error.into();
-                this.meter.book.failed(ModelError::BrokeOff(super::client::root_cause(&*error)));
-                Some(Err(error))
-            }
-            None => {
-                this.meter.end();
-                None
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 
 mod address;
 mod answer;
+mod body;
 mod book;
 mod client;
 mod credential;

@@ -10,10 +10,11 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, Heade
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use super::answer::{self, Answer};
+use super::body::Metered;
 use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
-use super::meter::{Form, Meter, Metered};
+use super::meter::{Form, Meter};
 use super::practice;
 use super::serve::Tenancy;
 use crate::crash;
@@ -75,11 +76,26 @@ pub(super) async fn serve(tenancy: &Tenancy, request: Request<Incoming>) -> Answ
         return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
     }
     crash::point("proxy before asking", &"model");
-    let answer = match tenancy.proxy.upstream.is_practice() {
-        true => rehearse(tenancy, call, request).await,
-        false => forward(tenancy, call, request).await,
+    let ask = async {
+        match tenancy.proxy.upstream.is_practice() {
+            true => rehearse(tenancy, call, request).await,
+            false => forward(tenancy, call, request).await,
+        }
+    };
+    let answer = tokio::select! {
+        biased;
+        () = tenancy.held(), if call == Call::Messages => spent(),
+        answer = ask => answer,
     };
     crash::point("proxy after asking", &"model");
+    answer
+}
+
+/// Says so in a way that the CLI takes for final.
+fn spent() -> Answer {
+    let text = "NanoClaw: the day's budget is spent; it begins anew at midnight";
+    let mut answer = answer::api_error(StatusCode::PAYMENT_REQUIRED, text);
+    answer.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
     answer
 }
 
@@ -120,7 +136,7 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
         );
     }
     let meter = Meter::new(book.clone(), form(&parts.headers));
-    Answer::from_parts(parts, Metered::new(body, meter).boxed_unsync())
+    Answer::from_parts(parts, Metered::new(body, meter, tenancy.held()).boxed_unsync())
 }
 
 /// The request as it goes upstream. An error says what is wrong with the

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -125,21 +125,30 @@ pub(super) struct Tenancy {
     pub(super) tenant: Tenant,
     pub(super) book: Arc<Book>,
     pub(super) asker: Asker,
-    /// Ends when the [`Serving`] is dropped.
-    closed: watch::Receiver<()>,
+    /// Until when it may not ask the model. Ends when the [`Serving`] is dropped.
+    held: watch::Receiver<SystemTime>,
 }
 
 impl Tenancy {
     /// Runs `work` until it is done or the container's socket is closed.
     pub(super) fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut closed = self.closed.clone();
+        let mut held = self.held.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = work => {}
-                // Nothing is ever sent: this returns when the sender is gone.
-                _ = closed.changed() => {}
+                // No time satisfies it: this returns when the sender is gone.
+                _ = held.wait_for(|_| false) => {}
             }
         });
+    }
+
+    /// Ends when the container may not ask the model, which may be at once.
+    pub(super) fn held(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut held = self.held.clone();
+        async move {
+            // An error: the container's socket is closed, which ends what it asks too.
+            let _ = held.wait_for(|until| *until > SystemTime::now()).await;
+        }
     }
 }
 
@@ -168,17 +177,17 @@ impl Proxy {
     pub fn serve(&self, directory: &Path, tenant: Tenant) -> io::Result<Serving> {
         let path = directory.join(SOCKET);
         let listener = UnixListener::from_std(bind(directory, &path)?)?;
-        let (sender, closed) = watch::channel(());
+        let (hold, held) = watch::channel(SystemTime::UNIX_EPOCH);
         let book = Arc::new(Book::default());
         let tenancy = Arc::new(Tenancy {
             proxy: self.shared.clone(),
             tenant,
             book: book.clone(),
             asker: self.shared.dialer.asker(),
-            closed,
+            held,
         });
         tenancy.clone().run(accept(listener, tenancy));
-        Ok(Serving { path, book, _open: sender })
+        Ok(Serving { path, book, hold })
     }
 }
 
@@ -188,7 +197,7 @@ impl Proxy {
 pub struct Serving {
     path: PathBuf,
     book: Arc<Book>,
-    _open: watch::Sender<()>,
+    hold: watch::Sender<SystemTime>,
 }
 
 impl Serving {
@@ -196,6 +205,12 @@ impl Serving {
     /// An answer is in it before the container has seen its end.
     pub fn take_usage(&self) -> Vec<Usage> {
         self.book.take()
+    }
+
+    /// Until then the container asks the model nothing: what is under way is cut,
+    /// what comes is refused.
+    pub fn hold(&self, until: SystemTime) {
+        self.hold.send_if_modified(|held| std::mem::replace(held, until) != until);
     }
 
     /// The last failure of the model API, unless it has worked since.

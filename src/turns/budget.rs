@@ -2,8 +2,11 @@
 //! it is spent a group waits until midnight, on the owner's clock.
 //!
 //! At four fifths, and at the end, those who wait are told, once a day and chat. What
-//! runs then is interrupted, which costs it no attempt. A model call that is under way
-//! is paid for all the same: a day may cost more by those.
+//! runs then is interrupted, which costs it no attempt, and the proxy asks the model
+//! nothing more for that container, whoever in it wants to. What a model call had taken
+//! when it was cut is paid for all the same: a day may cost more by those.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, Days, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -140,6 +143,11 @@ impl Actor {
         if over != (self.state.held > now) {
             tracing::warn!(group = %self.folder, over, "the day's budget");
             self.handle(Event::Held(if over { day.ends } else { 0 })).await;
+        }
+        // After the state, which then knows why what is refused or cut ends.
+        if let Some(guest) = &self.guest {
+            let until = Duration::from_millis(self.state.held.max(0).unsigned_abs());
+            guest.serving.hold(UNIX_EPOCH + until);
         }
     }
 

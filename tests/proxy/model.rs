@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
@@ -228,6 +229,43 @@ async fn hanging_up_ends_the_request_upstream() {
         usage,
         [Usage { model: "m".to_owned(), input_tokens: 3, output_tokens: 1, ..Usage::default() }]
     );
+}
+
+#[tokio::test]
+async fn while_a_container_is_held_nothing_is_asked_and_what_runs_is_cut() {
+    let (mut server, rig) = to_server().await;
+    let tomorrow = SystemTime::now() + Duration::from_secs(3600);
+    // One that the model has not begun to answer, and one in the midst of it.
+    let (mut waiting, mut reading) = (rig.connection().await, rig.connection().await);
+    let first = tokio::spawn(waiting.send_request(messages("{}")));
+    let mut unanswered = server.arrived.recv().await.unwrap();
+    let second = tokio::spawn(reading.send_request(messages("{}")));
+    let arrived = server.arrived.recv().await.unwrap();
+    let (sender, body) = pieces();
+    let answer =
+        Response::builder().header("content-type", "text/event-stream").body(body).unwrap();
+    arrived.answer.send(answer).ok().unwrap();
+    sender.send("data: {}\n\n".into()).await.unwrap();
+    let mut response = second.await.unwrap().unwrap();
+    response.body_mut().frame().await.unwrap().unwrap();
+    rig.serving.hold(tomorrow);
+    assert!(soon(response.body_mut().frame()).await.unwrap().is_err(), "cut, not ended");
+    soon(sender.closed()).await;
+    let refused = soon(first).await.unwrap().unwrap();
+    soon(unanswered.answer.closed()).await;
+    assert_eq!(refused.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(refused.headers()["x-should-retry"], "false");
+    let (status, body) = rig.ask(messages("{}")).await;
+    assert_eq!(status, StatusCode::PAYMENT_REQUIRED);
+    assert!(body.contains("budget is spent"), "{body}");
+    assert!(server.arrived.try_recv().is_err(), "nothing of it went upstream");
+    assert_eq!(rig.serving.last_model_error(), None, "the model has not failed");
+    // Raised, or a new day.
+    rig.serving.hold(SystemTime::UNIX_EPOCH);
+    let (answer, _) = tokio::join!(rig.send(messages("{}")), async {
+        server.arrived.recv().await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -1,0 +1,77 @@
+//! Bodies on their way: the model's answer to a container.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+
+use super::answer::BoxError;
+use super::client::root_cause;
+use super::meter::Meter;
+
+type Held = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer of the model that is metered while it passes, unchanged, and cut when
+/// its container may not ask the model any more.
+pub(super) struct Metered<B> {
+    inner: B,
+    meter: Meter,
+    held: Held,
+}
+
+impl<B> Metered<B> {
+    pub(super) fn new(
+        inner: B,
+        meter: Meter,
+        held: impl Future<Output = ()> + Send + 'static,
+    ) -> Metered<B> {
+        Metered { inner, meter, held: Box::pin(held) }
+    }
+}
+
+impl<B> Body for Metered<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.held.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err("the container may not ask the model any more".into())));
+        }
+        Poll::Ready(match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.meter.see(data);
+                }
+                if this.inner.is_end_stream() {
+                    this.meter.end();
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let error = error.into();
+                this.meter.broke_off(root_cause(&*error));
+                Some(Err(error))
+            }
+            None => {
+                this.meter.end();
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
