@@ -1,26 +1,29 @@
 //! The model API: the few paths that an agent needs, with the real credential.
 //!
-//! Bodies pass unread in both directions; answers pass chunk by chunk, by way of
-//! the meter. When the container hangs up, the request upstream is dropped with
+//! Bodies pass unread in both directions, but those of groups that may not reach the
+//! web: `errand` looks through them first. Answers pass chunk by chunk, by way of the
+//! meter. When the container hangs up, the request upstream is dropped with
 //! the future that carries it, which is how an interrupt reaches the model.
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Answer};
 use super::body::Metered;
 use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
+use super::errand::errand;
 use super::meter::{Form, Meter};
 use super::practice;
-use super::serve::Tenancy;
+use super::serve::{Egress, Tenancy};
 use crate::crash;
 
 /// The largest request body, in bytes. Images are what makes one large.
-const MAX_REQUEST: usize = 64 * 1024 * 1024;
+pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
 const TOO_LARGE: &str = "the request is larger than 64 MB";
 
 /// What a request to the model API is.
@@ -101,10 +104,26 @@ fn spent() -> Answer {
 
 async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
     let (upstream, book) = (&tenancy.proxy.upstream, &tenancy.book);
-    let sent = match prepare(tenancy, request) {
+    let (parts, body) = request.into_parts();
+    let mut room = None;
+    let body = if body.is_end_stream() {
+        None
+    } else if tenancy.tenant.egress == Egress::Web {
+        Some(reqwest::Body::wrap(Limited::new(body, MAX_REQUEST)))
+    } else {
+        match looked_through(tenancy, body).await {
+            Ok((bytes, taken)) => {
+                room = Some(taken);
+                Some(bytes.into())
+            }
+            Err(refusal) => return *refusal,
+        }
+    };
+    let sent = match prepare(tenancy, parts, body) {
         Ok((client, request)) => client.execute(request).await.map_err(|error| cause(&error)),
         Err(reason) => Err(Cause::Reason(reason)),
     };
+    drop(room);
     let response = match sent {
         Ok(response) => hyper::Response::<reqwest::Body>::from(response),
         Err(Cause::TooLarge) => return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
@@ -139,15 +158,60 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     Answer::from_parts(parts, Metered::new(body, meter, tenancy.held()).boxed_unsync())
 }
 
+type Read = (Vec<u8>, OwnedSemaphorePermit);
+
+/// A whole body, once the container's others leave room for it in memory, which they
+/// do when what comes with it is dropped.
+async fn read(tenancy: &Tenancy, body: Incoming) -> Result<Read, Box<Answer>> {
+    let refuse = |status, text: &str| Box::new(answer::api_error(status, text));
+    // What does not say its length may have any.
+    let most = body.size_hint().upper().unwrap_or(u64::MAX).min(MAX_REQUEST as u64);
+    let room = tenancy.room.clone().acquire_many_owned(most.div_ceil(1024) as u32).await;
+    let room = room.map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "there is no room"))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0));
+    let mut body = Limited::new(body, MAX_REQUEST);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+            true => refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+            false => refuse(StatusCode::BAD_REQUEST, "the request ended early"),
+        })?;
+        bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+    }
+    Ok((bytes, room))
+}
+
+/// A body with which the provider fetches and runs nothing; else why not.
+async fn looked_through(tenancy: &Tenancy, body: Incoming) -> Result<Read, Box<Answer>> {
+    let (bytes, room) = read(tenancy, body).await?;
+    // A large one takes its time: not on the thread that serves everybody.
+    let (sender, looked) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("request".to_owned()).spawn(move || {
+        // Nobody may wait any more.
+        let _ = sender.send((errand(&bytes), bytes));
+    });
+    let (status, why) = match (thread, looked.await) {
+        (Ok(_), Ok((Ok(None), bytes))) => return Ok((bytes, room)),
+        (Ok(_), Ok((Ok(Some(why)), _))) => {
+            let group = &tenancy.tenant.group;
+            tracing::info!(%group, "model: refused: {why}");
+            (StatusCode::BAD_REQUEST, format!("{why}, and this group may not reach the web"))
+        }
+        (Ok(_), Ok((Err(_), _))) => (StatusCode::BAD_REQUEST, "it is not JSON".to_owned()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no thread can be had".to_owned()),
+    };
+    let text = format!("NanoClaw did not pass this request on: {why}");
+    Err(Box::new(answer::api_error(status, &text)))
+}
+
 /// The request as it goes upstream. An error says what is wrong with the
 /// settings.
 fn prepare(
     tenancy: &Tenancy,
-    request: Request<Incoming>,
+    parts: hyper::http::request::Parts,
+    body: Option<reqwest::Body>,
 ) -> Result<(reqwest::Client, reqwest::Request), String> {
     let upstream = &tenancy.proxy.upstream;
     let client = tenancy.proxy.client.get(upstream.proxy.as_deref())?;
-    let (parts, body) = request.into_parts();
     let target = target(&upstream.base, &parts.uri)?;
     let mut headers = parts.headers;
     answer::strip_hop_by_hop(&mut headers);
@@ -161,9 +225,7 @@ fn prepare(
     }
     let mut request = reqwest::Request::new(parts.method, target);
     *request.headers_mut() = headers;
-    if !body.is_end_stream() {
-        *request.body_mut() = Some(reqwest::Body::wrap(Limited::new(body, MAX_REQUEST)));
-    }
+    *request.body_mut() = body;
     Ok((client, request))
 }
 
@@ -212,12 +274,9 @@ async fn rehearse(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> 
     if call == Call::Models {
         return answer::json(StatusCode::OK, &practice::models(path.strip_prefix("/v1/models/")));
     }
-    let body = match Limited::new(request.into_body(), MAX_REQUEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(e) if e.is::<LengthLimitError>() => {
-            return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
-        }
-        Err(_) => return answer::api_error(StatusCode::BAD_REQUEST, "the request ended early"),
+    let body = match read(tenancy, request.into_body()).await {
+        Ok((body, _)) => body,
+        Err(refusal) => return *refusal,
     };
     let Ok(body) = serde_json::from_slice(&body) else {
         return answer::api_error(StatusCode::BAD_REQUEST, "the request is not JSON");

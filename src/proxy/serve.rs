@@ -22,6 +22,7 @@ use super::book::{Book, ModelError, Usage};
 use super::client::LazyClient;
 use super::credential::Credential;
 use super::dial::Dialer;
+use super::model::MAX_REQUEST;
 use super::resolve::Asker;
 use super::{model, web};
 use crate::ids::{Folder, Incarnation};
@@ -125,6 +126,8 @@ pub(super) struct Tenancy {
     pub(super) tenant: Tenant,
     pub(super) book: Arc<Book>,
     pub(super) asker: Asker,
+    /// KiB of request bodies that may be in memory.
+    pub(super) room: Arc<Semaphore>,
     /// Until when it may not ask the model. Ends when the [`Serving`] is dropped.
     held: watch::Receiver<SystemTime>,
 }
@@ -184,6 +187,7 @@ impl Proxy {
             tenant,
             book: book.clone(),
             asker: self.shared.dialer.asker(),
+            room: Arc::new(Semaphore::new(MAX_REQUEST / 1024)),
             held,
         });
         tenancy.clone().run(accept(listener, tenancy));

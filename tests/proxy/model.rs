@@ -232,6 +232,42 @@ async fn hanging_up_ends_the_request_upstream() {
 }
 
 #[tokio::test]
+async fn a_group_without_the_web_has_the_provider_fetch_and_run_nothing() {
+    let mut server = server().await;
+    let proxy = Proxy::new(upstream(format!("http://{}", server.address)));
+    let search = r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#;
+    let picture = r#"{"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x/?folder"}}]}]}"#;
+    let plain = r#"{ "tools":[{"name":"Bash","input_schema":{}}], "messages":[{"role":"user","content":"a\u00e4"}] }"#;
+    let ask = |path: &str, body: &str| {
+        request("POST", path, &[("x-api-key", TOKEN)], full(body.to_owned()))
+    };
+    for egress in [Egress::Api, Egress::Domains(vec!["example.org".to_owned()])] {
+        let rig = rig(&proxy, egress);
+        for path in ["/v1/messages?beta=true", "/v1/messages/count_tokens"] {
+            for body in [search, picture, "no JSON", "\u{feff}{}"] {
+                let (status, text) = rig.ask(ask(path, body)).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}");
+                assert!(text.contains("NanoClaw did not pass this request on: "), "{text}");
+            }
+            assert!(server.arrived.try_recv().is_err(), "nothing of it went upstream");
+            let (_, arrived) = tokio::join!(rig.send(ask(path, plain)), async {
+                server.arrived.recv().await.unwrap().answer_json("{}").await
+            });
+            assert_eq!(arrived.body(), plain, "as it was sent");
+        }
+        let (sender, body) = pieces();
+        tokio::spawn(async move { while sender.send(vec![b' '; 1 << 20].into()).await.is_ok() {} });
+        let large = request("POST", "/v1/messages", &[("x-api-key", TOKEN)], body);
+        assert_eq!(rig.ask(large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let rig = rig(&proxy, Egress::Web);
+    let (_, arrived) = tokio::join!(rig.send(messages(search)), async {
+        server.arrived.recv().await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(arrived.body(), search);
+}
+
+#[tokio::test]
 async fn while_a_container_is_held_nothing_is_asked_and_what_runs_is_cut() {
     let (mut server, rig) = to_server().await;
     let tomorrow = SystemTime::now() + Duration::from_secs(3600);
