@@ -1,6 +1,8 @@
-//! Bodies on their way: the model's answer to a container.
+//! Bodies on their way: a container's question, and the model's answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -8,6 +10,47 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use super::answer::BoxError;
 use super::client::root_cause;
 use super::meter::Meter;
+
+/// A question on its way to the model, whose bytes are counted.
+pub(super) struct Outgoing<B> {
+    inner: B,
+    sent: Arc<AtomicU64>,
+}
+
+impl<B> Outgoing<B> {
+    pub(super) fn new(inner: B, sent: Arc<AtomicU64>) -> Outgoing<B> {
+        Outgoing { inner, sent }
+    }
+}
+
+impl<B> Body for Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.sent.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
 
 type Held = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -5,14 +5,17 @@
 //! meter. When the container hangs up, the request upstream is dropped with
 //! the future that carries it, which is how an interrupt reaches the model.
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Answer};
-use super::body::Metered;
+use super::body::{Metered, Outgoing};
 use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
@@ -105,16 +108,22 @@ fn spent() -> Answer {
 async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
     let (upstream, book) = (&tenancy.proxy.upstream, &tenancy.book);
     let (parts, body) = request.into_parts();
+    let sent = Arc::new(AtomicU64::new(0));
+    // From here on what was asked is paid for, whether its answer is waited for or not.
+    let mut meter = Meter::new(book.clone(), sent.clone());
+    if call != Call::Messages {
+        meter.forget();
+    }
     let mut room = None;
     let body = if body.is_end_stream() {
         None
     } else if tenancy.tenant.egress == Egress::Web {
-        Some(reqwest::Body::wrap(Limited::new(body, MAX_REQUEST)))
+        Some(reqwest::Body::wrap(Outgoing::new(Limited::new(body, MAX_REQUEST), sent)))
     } else {
         match looked_through(tenancy, body).await {
             Ok((bytes, taken)) => {
                 room = Some(taken);
-                Some(bytes.into())
+                Some(reqwest::Body::wrap(Outgoing::new(Full::<Bytes>::from(bytes), sent)))
             }
             Err(refusal) => return *refusal,
         }
@@ -124,6 +133,9 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
         Err(reason) => Err(Cause::Reason(reason)),
     };
     drop(room);
+    if !sent.as_ref().is_ok_and(|response| response.status().is_success()) {
+        meter.forget();
+    }
     let response = match sent {
         Ok(response) => hyper::Response::<reqwest::Body>::from(response),
         Err(Cause::TooLarge) => return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
@@ -137,7 +149,7 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     };
     let (mut parts, body) = response.into_parts();
     answer::strip_hop_by_hop(&mut parts.headers);
-    // Upstream speaks HTTP/2, the container's side HTTP/1.1.
+    // Upstream may speak HTTP/2, the container's side HTTP/1.1.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     if call != Call::Messages {
@@ -149,12 +161,10 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
         return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
     }
     book.succeeded();
-    if parts.headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
-        tracing::warn!(
-            "the model API compresses although it was asked not to: this answer is not metered"
-        );
+    match form(&parts.headers) {
+        Some(form) => meter.begin(form),
+        None => meter.forget(),
     }
-    let meter = Meter::new(book.clone(), form(&parts.headers));
     Answer::from_parts(parts, Metered::new(body, meter, tenancy.held()).boxed_unsync())
 }
 
@@ -263,9 +273,18 @@ fn cause(error: &reqwest::Error) -> Cause {
     })
 }
 
-fn form(headers: &HeaderMap) -> Form {
+/// `None` if it is no answer of a model, but a page of something on the way to it.
+fn form(headers: &HeaderMap) -> Option<Form> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+        tracing::warn!("the model API compresses although it was asked not to: its bytes count");
+        return Some(Form::Document);
+    }
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("text/event-stream") { Form::Stream } else { Form::Document }
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "text/event-stream" => Some(Form::Stream),
+        "text/html" => None,
+        _ => Some(Form::Document),
+    }
 }
 
 /// Lets the practice model answer. It reads the body, as a model does.

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::db::usage::{self, Spent, Today};
 use crate::db::{self, Tokens, now_ms};
 use crate::ids::{Folder, TurnId};
-use crate::prices::Prices;
+use crate::prices::{self, Prices};
 use crate::prompt::notices;
 use crate::proxy::Usage;
 
@@ -58,7 +58,8 @@ pub fn priced(usage: &[Usage], prices: &Prices, day: &str) -> Vec<Spent> {
             cache_read: signed(usage.cache_read_tokens),
             cache_write: signed(usage.cache_write_tokens),
         };
-        let cost = prices.cost(&usage.model, &tokens);
+        let searches = prices::SEARCH.saturating_mul(signed(usage.web_searches));
+        let cost = prices.cost(&usage.model, &tokens).saturating_add(searches);
         Spent { day: day.to_owned(), model: usage.model.clone(), tokens, cost }
     };
     usage.iter().map(one).collect()
@@ -185,6 +186,12 @@ mod tests {
         let cairo = day(ms("2026-04-23T12:00:00Z"), Tz::Africa__Cairo);
         assert_eq!(cairo.ends, ms("2026-04-23T22:00:00Z"));
         assert_eq!(day(cairo.ends, Tz::Africa__Cairo).name, "2026-04-24");
+    }
+
+    #[test]
+    fn searches_of_the_web_cost_a_cent_each_whatever_the_model() {
+        let usage = Usage { model: "practice".into(), web_searches: 3, ..Usage::default() };
+        assert_eq!(priced(&[usage], &Prices::default(), "2026-01-31")[0].cost, 30_000);
     }
 
     #[test]

@@ -172,6 +172,7 @@ async fn each_piece_of_a_stream_is_relayed_before_the_next_is_made() {
         output_tokens: 9,
         cache_read_tokens: 4,
         cache_write_tokens: 5,
+        web_searches: 0,
     };
     assert_eq!(rig.serving.take_usage(), [usage]);
     drop(sender);
@@ -210,6 +211,8 @@ async fn hanging_up_ends_the_request_upstream() {
     pending.abort();
     drop(client);
     soon(arrived.answer.closed()).await;
+    let asked = Usage { input_tokens: 1, ..Usage::default() };
+    assert_eq!(rig.serving.take_usage(), [asked], "two bytes went out");
     // And in the midst of the answer:
     let mut client = rig.connection().await;
     let pending = tokio::spawn(client.send_request(messages("{}")));
