@@ -36,7 +36,9 @@ fn build(proxy: Option<&str>) -> Result<reqwest::Client, String> {
         .dns_resolver(Arc::new(Resolver::default().asker()))
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(4)
-        .http2_keep_alive_interval(Duration::from_secs(30));
+        // A connection for each call: on a shared one a container that sends slowly or
+        // does not read would hold up the others.
+        .http1_only();
     if let Some(url) = proxy {
         // The cause of a parse error may repeat the address and its password.
         let proxy = reqwest::Proxy::all(url).map_err(|_| {

@@ -27,6 +27,8 @@ pub(super) enum Form {
     Stream,
     /// One JSON document.
     Document,
+    /// Not by the model, but by something on the way to it.
+    Page,
 }
 
 /// Bytes for a token of the prompt, where none are reported.
@@ -71,9 +73,12 @@ impl Meter {
     /// The answer begins.
     pub(super) fn begin(&mut self, form: Form) {
         self.form = form;
+        if form == Form::Page {
+            self.forget();
+        }
     }
 
-    /// The model does not answer, and takes nothing for that.
+    /// What comes is no answer of the model, which takes nothing for it.
     pub(super) fn forget(&mut self) {
         self.usage = None;
     }
@@ -81,6 +86,7 @@ impl Meter {
     /// Takes the next bytes of the answer.
     pub(super) fn see(&mut self, chunk: &[u8]) {
         match self.form {
+            Form::Page => {}
             Form::Document => {
                 self.content += chunk.len() as u64;
                 self.hold(chunk, MAX_DOCUMENT);
@@ -101,7 +107,9 @@ impl Meter {
 
     /// The answer broke off.
     pub(super) fn broke_off(&self, reason: String) {
-        self.book.failed(ModelError::BrokeOff(reason));
+        if self.usage.is_some() {
+            self.book.failed(ModelError::BrokeOff(reason));
+        }
     }
 
     /// The answer is over, whole or not.

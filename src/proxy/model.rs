@@ -15,7 +15,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Answer};
-use super::body::{Metered, Outgoing};
+use super::body::{Metered, Outgoing, PATIENCE, Stalled};
 use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
@@ -28,6 +28,7 @@ use crate::crash;
 /// The largest request body, in bytes. Images are what makes one large.
 pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
 const TOO_LARGE: &str = "the request is larger than 64 MB";
+const STALLED: &str = "the request did not go on for a minute";
 
 /// What a request to the model API is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,8 @@ fn spent() -> Answer {
 
 async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
     let (upstream, book) = (&tenancy.proxy.upstream, &tenancy.book);
+    // Never closed, so a place always comes. It is kept to the end of the answer.
+    let place = tenancy.calls.clone().acquire_owned().await;
     let (parts, body) = request.into_parts();
     let sent = Arc::new(AtomicU64::new(0));
     // From here on what was asked is paid for, whether its answer is waited for or not.
@@ -118,12 +121,12 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     let body = if body.is_end_stream() {
         None
     } else if tenancy.tenant.egress == Egress::Web {
-        Some(reqwest::Body::wrap(Outgoing::new(Limited::new(body, MAX_REQUEST), sent)))
+        Some(reqwest::Body::wrap(Outgoing::new(Limited::new(body, MAX_REQUEST), sent, PATIENCE)))
     } else {
         match looked_through(tenancy, body).await {
             Ok((bytes, taken)) => {
                 room = Some(taken);
-                Some(reqwest::Body::wrap(Outgoing::new(Full::<Bytes>::from(bytes), sent)))
+                Some(reqwest::Body::wrap(Outgoing::new(Full::<Bytes>::from(bytes), sent, PATIENCE)))
             }
             Err(refusal) => return *refusal,
         }
@@ -138,7 +141,7 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     }
     let response = match sent {
         Ok(response) => hyper::Response::<reqwest::Body>::from(response),
-        Err(Cause::TooLarge) => return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+        Err(Cause::Request(status, text)) => return answer::api_error(status, text),
         Err(Cause::Reason(reason)) => {
             let error = ModelError::Unreachable { host: upstream.host(), reason };
             tracing::warn!(group = %tenancy.tenant.group, incarnation = %tenancy.tenant.incarnation, "{error}");
@@ -149,23 +152,21 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     };
     let (mut parts, body) = response.into_parts();
     answer::strip_hop_by_hop(&mut parts.headers);
-    // Upstream may speak HTTP/2, the container's side HTTP/1.1.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    if call != Call::Messages {
-        return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
-    }
-    if !parts.status.is_success() {
-        tracing::warn!(group = %tenancy.tenant.group, status = parts.status.as_u16(), "the model API refused");
-        book.failed(ModelError::Status(parts.status.as_u16()));
-        return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
-    }
-    book.succeeded();
     match form(&parts.headers) {
-        Some(form) => meter.begin(form),
-        None => meter.forget(),
+        _ if call != Call::Messages => {}
+        _ if !parts.status.is_success() => {
+            tracing::warn!(group = %tenancy.tenant.group, status = parts.status.as_u16(), "the model API refused");
+            book.failed(ModelError::Status(parts.status.as_u16()));
+        }
+        form => {
+            book.succeeded();
+            meter.begin(form);
+        }
     }
-    Answer::from_parts(parts, Metered::new(body, meter, tenancy.held()).boxed_unsync())
+    let body = Metered { inner: body, meter, held: Box::pin(tenancy.held()), _place: place };
+    Answer::from_parts(parts, body.boxed_unsync())
 }
 
 type Read = (Vec<u8>, OwnedSemaphorePermit);
@@ -179,11 +180,14 @@ async fn read(tenancy: &Tenancy, body: Incoming) -> Result<Read, Box<Answer>> {
     let room = tenancy.room.clone().acquire_many_owned(most.div_ceil(1024) as u32).await;
     let room = room.map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "there is no room"))?;
     let mut bytes = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0));
-    let mut body = Limited::new(body, MAX_REQUEST);
+    let mut body = Outgoing::new(Limited::new(body, MAX_REQUEST), Arc::default(), PATIENCE);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
-            true => refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
-            false => refuse(StatusCode::BAD_REQUEST, "the request ended early"),
+        let frame = frame.map_err(|error| match () {
+            () if error.is::<LengthLimitError>() => {
+                refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE)
+            }
+            () if error.is::<Stalled>() => refuse(StatusCode::REQUEST_TIMEOUT, STALLED),
+            () => refuse(StatusCode::BAD_REQUEST, "the request ended early"),
         })?;
         bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
     }
@@ -254,7 +258,8 @@ fn target(base: &str, uri: &Uri) -> Result<reqwest::Url, String> {
 }
 
 enum Cause {
-    TooLarge,
+    /// The container's own.
+    Request(StatusCode, &'static str),
     Reason(String),
 }
 
@@ -262,7 +267,10 @@ fn cause(error: &reqwest::Error) -> Cause {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(e) = source {
         if e.is::<LengthLimitError>() {
-            return Cause::TooLarge;
+            return Cause::Request(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+        }
+        if e.is::<Stalled>() {
+            return Cause::Request(StatusCode::REQUEST_TIMEOUT, STALLED);
         }
         source = e.source();
     }
@@ -273,17 +281,16 @@ fn cause(error: &reqwest::Error) -> Cause {
     })
 }
 
-/// `None` if it is no answer of a model, but a page of something on the way to it.
-fn form(headers: &HeaderMap) -> Option<Form> {
+fn form(headers: &HeaderMap) -> Form {
     if headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
         tracing::warn!("the model API compresses although it was asked not to: its bytes count");
-        return Some(Form::Document);
+        return Form::Document;
     }
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim() {
-        "text/event-stream" => Some(Form::Stream),
-        "text/html" => None,
-        _ => Some(Form::Document),
+        "text/event-stream" => Form::Stream,
+        "text/html" => Form::Page,
+        _ => Form::Document,
     }
 }
 

@@ -34,6 +34,8 @@ const SOCKET: &str = "proxy.sock";
 /// Connections that one container may hold, so that it cannot take all the file
 /// descriptors of the daemon. A further one waits.
 const MAX_CONNECTIONS: usize = 256;
+/// Calls of the model that one container may have under way. A further one waits.
+const MAX_CALLS: usize = 16;
 
 /// Where the model API is, what it is paid with, and the way out.
 #[derive(Clone)]
@@ -126,6 +128,8 @@ pub(super) struct Tenancy {
     pub(super) tenant: Tenant,
     pub(super) book: Arc<Book>,
     pub(super) asker: Asker,
+    /// Calls of the model that may still begin.
+    pub(super) calls: Arc<Semaphore>,
     /// KiB of request bodies that may be in memory.
     pub(super) room: Arc<Semaphore>,
     /// Until when it may not ask the model. Ends when the [`Serving`] is dropped.
@@ -187,6 +191,7 @@ impl Proxy {
             tenant,
             book: book.clone(),
             asker: self.shared.dialer.asker(),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
             room: Arc::new(Semaphore::new(MAX_REQUEST / 1024)),
             held,
         });

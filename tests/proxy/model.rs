@@ -271,6 +271,41 @@ async fn a_group_without_the_web_has_the_provider_fetch_and_run_nothing() {
 }
 
 #[tokio::test]
+async fn a_container_has_so_many_calls_and_no_connection_with_another() {
+    let mut server = server().await;
+    let proxy = Proxy::new(upstream(format!("http://{}", server.address)));
+    let (greedy, other) = (rig(&proxy, Egress::Web), rig(&proxy, Egress::Web));
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut client = greedy.connection().await;
+        waiting.push(tokio::spawn(async move {
+            let response = client.send_request(messages("{}")).await.unwrap();
+            text(response).await
+        }));
+    }
+    let mut arrived = Vec::new();
+    for _ in 0..16 {
+        arrived.push(soon(server.arrived.recv()).await.unwrap());
+    }
+    // Another's passes at once, and none of the four that wait.
+    let (_, of_other) = tokio::join!(other.send(messages("[]")), async {
+        soon(server.arrived.recv()).await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(of_other.body(), "[]");
+    assert!(server.arrived.try_recv().is_err());
+    for one in arrived {
+        assert_eq!(one.request.version(), hyper::Version::HTTP_11);
+        one.answer_json("{}").await;
+    }
+    for _ in 0..4 {
+        soon(server.arrived.recv()).await.unwrap().answer_json("{}").await;
+    }
+    for one in waiting {
+        assert_eq!(soon(one).await.unwrap(), "{}");
+    }
+}
+
+#[tokio::test]
 async fn while_a_container_is_held_nothing_is_asked_and_what_runs_is_cut() {
     let (mut server, rig) = to_server().await;
     let tomorrow = SystemTime::now() + Duration::from_secs(3600);
