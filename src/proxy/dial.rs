@@ -102,25 +102,31 @@ impl Dialer {
     }
 }
 
-/// The policy, and what it cannot know: whether an address is this machine's.
+/// The policy, and what it cannot know: whether an address is this machine's. What
+/// cannot be told is taken for its own.
 fn refusal(ip: IpAddr) -> Option<&'static str> {
-    address::refusal(ip).or_else(|| is_own(ip).then_some("an address of this machine"))
+    address::refusal(ip).or_else(|| own(is_own(ip)))
+}
+
+fn own(found: io::Result<bool>) -> Option<&'static str> {
+    match found {
+        Ok(own) => own.then_some("an address of this machine"),
+        Err(_) => Some("not to be told from an address of this machine just now"),
+    }
 }
 
 /// Asks the system which source address it would use towards `ip`: to reach an
 /// own address it is that address itself. Nothing is sent, and unlike a list of
 /// interfaces this needs no unsafe code and is never out of date.
-fn is_own(ip: IpAddr) -> bool {
+fn is_own(ip: IpAddr) -> io::Result<bool> {
     let any: IpAddr = match ip {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((ip, 9))?;
-        socket.local_addr()
-    });
+    let socket = UdpSocket::bind((any, 0))?;
     // An error means that there is no way to it, so that it is not ours.
-    source.is_ok_and(|source| source.ip() == ip)
+    let connected = socket.connect((ip, 9)).is_ok();
+    Ok(connected && socket.local_addr()?.ip() == ip)
 }
 
 async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
@@ -302,13 +308,20 @@ mod tests {
     #[test]
     fn own_addresses_are_recognised() {
         // Loopback is the one that every machine has.
-        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
-        assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()));
+        assert!(is_own(Ipv4Addr::LOCALHOST.into()).expect("a socket"));
+        assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()).expect("a socket"));
         // And the one towards the internet, where there is a way.
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
         if socket.connect("1.1.1.1:9").is_ok() {
-            assert!(is_own(socket.local_addr().expect("an address").ip()));
+            let mine = socket.local_addr().expect("an address").ip();
+            assert!(is_own(mine).expect("a socket"));
         }
+    }
+
+    #[test]
+    fn without_a_descriptor_to_ask_with_everything_is_refused() {
+        assert!(own(Err(io::Error::from_raw_os_error(24))).is_some());
+        assert_eq!(own(Ok(false)), None);
     }
 
     #[test]

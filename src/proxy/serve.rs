@@ -32,8 +32,8 @@ pub const DEFAULT_BASE: &str = "https://api.anthropic.com";
 /// The name of the socket in its directory.
 const SOCKET: &str = "proxy.sock";
 /// Connections that one container may hold, so that it cannot take all the file
-/// descriptors of the daemon. A further one waits.
-const MAX_CONNECTIONS: usize = 256;
+/// descriptors of the daemon: a tunnel is two. A further one waits.
+const MAX_CONNECTIONS: usize = 64;
 /// Calls of the model that one container may have under way. A further one waits.
 const MAX_CALLS: usize = 16;
 
