@@ -102,31 +102,55 @@ impl Dialer {
     }
 }
 
-/// The policy, and what it cannot know: whether an address is this machine's. What
-/// cannot be told is taken for its own.
+/// The policy, and what it cannot know: what this machine and its network have. What
+/// cannot be told is taken for that.
 fn refusal(ip: IpAddr) -> Option<&'static str> {
-    address::refusal(ip).or_else(|| own(is_own(ip)))
+    address::refusal(ip).or_else(|| or_refused(near(ip)))
 }
 
-fn own(found: io::Result<bool>) -> Option<&'static str> {
-    match found {
-        Ok(own) => own.then_some("an address of this machine"),
-        Err(_) => Some("not to be told from an address of this machine just now"),
+fn or_refused(found: io::Result<Option<&'static str>>) -> Option<&'static str> {
+    found.unwrap_or(Some("not to be told from an address of this machine just now"))
+}
+
+/// Why an address is the owner's own, as the system says. Nothing is sent, and unlike
+/// a list of interfaces this needs no unsafe code and is never out of date.
+fn near(ip: IpAddr) -> io::Result<Option<&'static str>> {
+    const OWN: Option<&str> = Some("an address of this machine");
+    let (any, nobody): (IpAddr, IpAddr) = match ip {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from(0x2001_0db8 << 96).into()),
+    };
+    // Only its own can be bound to, unless the machine is set to bind to any.
+    if is_bindable(ip)? && !is_bindable(nobody)? {
+        return Ok(OWN);
+    }
+    let socket = UdpSocket::bind((any, 0))?;
+    if socket.connect((ip, 9)).is_err() {
+        // There is no way to it, so that it is not ours.
+        return Ok(None);
+    }
+    let source = socket.local_addr()?.ip();
+    Ok(match (ip, source) {
+        _ if ip == source => OWN,
+        (IpAddr::V6(ip), IpAddr::V6(source)) if is_neighbour(ip, source) => {
+            Some("an address of this machine's own network")
+        }
+        _ => None,
+    })
+}
+
+fn is_bindable(ip: IpAddr) -> io::Result<bool> {
+    match UdpSocket::bind((ip, 0)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-/// Asks the system which source address it would use towards `ip`: to reach an
-/// own address it is that address itself. Nothing is sent, and unlike a list of
-/// interfaces this needs no unsafe code and is never out of date.
-fn is_own(ip: IpAddr) -> io::Result<bool> {
-    let any: IpAddr = match ip {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    // An error means that there is no way to it, so that it is not ours.
-    let connected = socket.connect((ip, 9)).is_ok();
-    Ok(connected && socket.local_addr()?.ip() == ip)
+/// Whether both are of one network: at home every machine has a public address of its
+/// own, in the 64 bits that the provider gave.
+fn is_neighbour(one: Ipv6Addr, other: Ipv6Addr) -> bool {
+    one.segments()[..4] == other.segments()[..4]
 }
 
 async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
@@ -307,21 +331,33 @@ mod tests {
 
     #[test]
     fn own_addresses_are_recognised() {
+        let is_own = |ip: IpAddr| near(ip).expect("a socket").is_some();
         // Loopback is the one that every machine has.
-        assert!(is_own(Ipv4Addr::LOCALHOST.into()).expect("a socket"));
-        assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()).expect("a socket"));
+        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
+        assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()));
+        // One that is never the source of what is sent to it, as any but the first of
+        // an interface.
+        #[cfg(target_os = "linux")]
+        assert!(is_own(Ipv4Addr::new(127, 0, 0, 2).into()));
         // And the one towards the internet, where there is a way.
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
         if socket.connect("1.1.1.1:9").is_ok() {
-            let mine = socket.local_addr().expect("an address").ip();
-            assert!(is_own(mine).expect("a socket"));
+            assert!(is_own(socket.local_addr().expect("an address").ip()));
         }
     }
 
     #[test]
+    fn a_neighbour_shares_the_first_64_bits() {
+        let at = |text: &str| text.parse().expect("an address");
+        let mine = at("2a00:1:2:3:a:b:c:d");
+        assert!(is_neighbour(mine, at("2a00:1:2:3::1")));
+        assert!(!is_neighbour(mine, at("2a00:1:2:4:a:b:c:d")));
+    }
+
+    #[test]
     fn without_a_descriptor_to_ask_with_everything_is_refused() {
-        assert!(own(Err(io::Error::from_raw_os_error(24))).is_some());
-        assert_eq!(own(Ok(false)), None);
+        assert!(or_refused(Err(io::Error::from_raw_os_error(24))).is_some());
+        assert_eq!(or_refused(Ok(None)), None);
     }
 
     #[test]
