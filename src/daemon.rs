@@ -1,5 +1,7 @@
 //! The daemon: config -> build -> run -> drain, top to bottom.
 
+mod limits;
+
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,15 +54,6 @@ pub struct Ready {
     pub news: Vec<String>,
 }
 
-/// A picture of this process's memory would hold the credential.
-fn no_core_files() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "a crash may leave a core file, with the credential in it");
-    }
-}
-
 /// Has the thread for what may block before anything depends on it.
 async fn one_thread() -> anyhow::Result<()> {
     let tried = std::thread::Builder::new().spawn(|| ());
@@ -76,7 +69,8 @@ pub async fn run(
     ready: impl FnOnce(&Ready),
     stop: impl Future<Output = Duration>,
 ) -> anyhow::Result<()> {
-    no_core_files();
+    limits::no_core_files();
+    limits::more_files();
     one_thread().await?;
     let _lock = Lock::take(&config.data().join("nanoclaw.lock"))?;
     std::fs::create_dir_all(config.store())?;

@@ -7,7 +7,8 @@
 //!
 //! `~/.config/nanoclaw/prices.json` goes before the list, for a contract of one's own
 //! or a model on one's own machine: `{"llama": {"input": 0, "output": 0}}`. Names are
-//! beginnings of the model's.
+//! beginnings of the model's. A search of the web by the provider costs $10 for a
+//! thousand, by the same list.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,6 +19,9 @@ use crate::db::Tokens;
 
 /// When the list was last compared.
 pub const AS_OF: &str = "2026-11-20";
+
+/// One search of the web by the provider, millionths of a dollar.
+pub const SEARCH: i64 = 10_000;
 
 /// Dollars for a million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]

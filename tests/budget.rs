@@ -19,6 +19,20 @@ fn spend(home: &Home, folder: &str, dollars: f64) {
     .unwrap();
 }
 
+/// Leaves a program behind that asks the model all the time.
+const ASKS_FOR_EVER: &str = r#"cat > ask.sh <<'END'
+b=${ANTHROPIC_BASE_URL#http://}
+while :; do
+  (exec 3<>/dev/tcp/${b%:*}/${b#*:}
+   printf 'POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: %s\r\nconnection: close\r\n' "$ANTHROPIC_API_KEY" >&3
+   printf 'content-length: 13\r\n\r\n{"model":"x"}' >&3
+   cat <&3)
+  sleep 0.1
+done
+END
+setsid bash ask.sh >/dev/null 2>&1 &
+echo begun"#;
+
 fn texts(client: &Client, part: &str) -> usize {
     client.heard(|h| h.sends.iter().filter(|s| s.2.contains(part)).count())
 }
@@ -89,6 +103,32 @@ fn a_group_s_own_budget_holds_it_alone_and_main_hears_of_it() {
     for bad in ["0", "-1", "much"] {
         assert_eq!(home.run(&["groups", "set", "family", "--budget", bad]).0, 2, "{bad}");
     }
+}
+
+#[test]
+fn a_program_in_a_container_asks_the_model_nothing_once_the_budget_is_spent() {
+    let Some(mut home) = Home::with_real_cli() else { return };
+    let api = Api::start(Act::Bash(ASKS_FOR_EVER.into()));
+    home.set("ANTHROPIC_API_KEY", "sk-ant-of-the-test");
+    home.set("ANTHROPIC_BASE_URL", &api.url());
+    home.set("NANOCLAW_BUDGET", "1000");
+    home.add_group("family", "t:1");
+    let _daemon = home.start();
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "a", "hello");
+    client.wait("the end", |h| h.lines.iter().any(|l| l["type"] == "status" && l["id"] == "a"));
+    let asked = || api.asked().len();
+    let before = asked();
+    eventually("the program to ask by itself", || asked() > before + 5);
+    spend(&home, "family", 1000.0);
+    eventually("silence", || {
+        let before = asked();
+        support::pause(std::time::Duration::from_secs(1));
+        asked() == before
+    });
+    let before = asked();
+    spend(&home, "family", 1.0);
+    eventually("the same program to be heard again", || asked() > before);
 }
 
 #[test]

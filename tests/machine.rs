@@ -46,6 +46,24 @@ fn a_ledger_that_another_program_holds_is_waited_for_and_then_told() {
     assert_eq!(daemon.stop(), 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_daemon_takes_the_descriptors_that_it_may_have() {
+    let mut home = Home::new();
+    home.add_group("family", "t:1");
+    let script = "ulimit -Sn 256; ulimit -Hn 5000; exec \"$0\" \"$@\"";
+    home.run_by(["sh", "-c", script, NANOCLAW].map(str::to_owned).to_vec());
+    let daemon = home.start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().collect::<Vec<_>>()[3..5], ["5000", "5000"], "{files}");
+    // What it starts has as many, and works.
+    let client = Client::connect(&home, "t:");
+    client.message("t:1", "a", "hello a.");
+    client.answer("t:1", "hello a.");
+    assert_eq!(daemon.stop(), 0);
+}
+
 #[test]
 fn too_few_descriptors_cost_containers_and_no_daemon() {
     let mut home = Home::new();

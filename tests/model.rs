@@ -88,3 +88,12 @@ fn a_model_that_says_nothing_is_given_up_at_the_deadline() {
     api.act(Act::Say("speaking again"));
     assert_eq!(said(&client, "b"), "speaking again");
 }
+
+#[test]
+fn a_group_without_the_web_is_answered_as_any_other() {
+    let api = Api::start(Act::Bash("echo of the shell".into()));
+    let Some((home, _daemon, client)) = serve(&api.url(), &[]) else { return };
+    let (code, _, error) = home.run(&["groups", "set", "family", "--egress", "api"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said(&client, "a").contains("of the shell"));
+}

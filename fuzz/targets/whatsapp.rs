@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nanoclaw::channel::whatsapp::inbound::{self, Inbound, Own};
+use nanoclaw::channel::whatsapp::inbound::{self, Own};
 use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::prelude::{Jid, MessageInfo, wa};
 
@@ -15,10 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
     info.source.sender = "111:3@lid".parse().unwrap();
     match inbound::read(&message, &info, Own { pn: Some(&me), lid: None, assistant: Some("Andy") })
     {
-        Inbound::Message(received) => {
+        Ok(received) => {
             assert_eq!(received.incoming.jid, "1-2@g.us");
             assert!(!received.incoming.trusted);
         }
-        Inbound::Nothing(why) => assert!(!why.is_empty()),
+        Err(why) => assert!(!why.is_empty()),
     }
 });

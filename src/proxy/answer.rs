@@ -55,6 +55,7 @@ pub(super) fn api_error(status: StatusCode, message: &str) -> Answer {
     let kind = match status {
         StatusCode::BAD_REQUEST => "invalid_request_error",
         StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::PAYMENT_REQUIRED => "billing_error",
         StatusCode::FORBIDDEN => "permission_error",
         StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
         _ => "api_error",

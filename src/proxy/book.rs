@@ -20,6 +20,8 @@ pub struct Usage {
     pub cache_read_tokens: u64,
     /// Tokens of the prompt that were written to the cache.
     pub cache_write_tokens: u64,
+    /// Searches of the web by the provider.
+    pub web_searches: u64,
 }
 
 /// Why the model gave no answer.
@@ -71,6 +73,8 @@ pub(super) struct Book {
 #[derive(Debug, Default)]
 struct State {
     usage: Vec<Usage>,
+    /// As the API last named it.
+    model: String,
     error: Option<ModelError>,
 }
 
@@ -83,8 +87,19 @@ impl Book {
         self.lock().error.clone()
     }
 
+    pub(super) fn model(&self) -> String {
+        self.lock().model.clone()
+    }
+
+    /// Enters what an answer took, unless it is nothing.
     pub(super) fn add(&self, usage: Usage) {
-        self.lock().usage.push(usage);
+        let mut state = self.lock();
+        if usage == (Usage { model: usage.model.clone(), ..Usage::default() }) {
+            return;
+        }
+        state.model.clone_from(&usage.model);
+        state.usage.push(usage);
+        drop(state);
         crash::point("proxy after metering", &"model");
     }
 
@@ -97,7 +112,7 @@ impl Book {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each critical section is one assignment, so a poisoned state is whole.
+        // No critical section can panic half way, so a poisoned state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,8 +4,10 @@
 //! the system's certificates.
 
 use std::error::Error;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use super::resolve::Resolver;
 
 /// How long a connection may take, with name resolution and TLS.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,9 +32,13 @@ fn build(proxy: Option<&str>) -> Result<reqwest::Client, String> {
         // Variables such as HTTPS_PROXY do not decide where a credential goes.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
+        // Not the one of the containers, who could keep all its places.
+        .dns_resolver(Arc::new(Resolver::default().asker()))
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(4)
-        .http2_keep_alive_interval(Duration::from_secs(30));
+        // A connection for each call: on a shared one a container that sends slowly or
+        // does not read would hold up the others.
+        .http1_only();
     if let Some(url) = proxy {
         // The cause of a parse error may repeat the address and its password.
         let proxy = reqwest::Proxy::all(url).map_err(|_| {

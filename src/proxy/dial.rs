@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::address;
 use super::client::CONNECT_TIMEOUT;
 use super::credential::Secret;
+use super::resolve::{Asker, Resolver};
 use crate::files;
 
 /// How long one of several addresses may take before the next is tried.
@@ -35,21 +36,32 @@ pub(super) enum DialError {
 pub(super) struct Dialer {
     chain: Option<Secret>,
     pinned: Vec<(String, SocketAddr)>,
+    resolver: Resolver,
 }
 
 impl Dialer {
     /// Directly, or through the HTTP proxy at `chain`.
     pub(super) fn new(chain: Option<String>, pinned: Vec<(String, SocketAddr)>) -> Dialer {
         // The address may hold a password.
-        Dialer { chain: chain.map(Secret::new), pinned }
+        Dialer { chain: chain.map(Secret::new), pinned, resolver: Resolver::default() }
+    }
+
+    /// What one container looks names up with.
+    pub(super) fn asker(&self) -> Asker {
+        self.resolver.asker()
     }
 
     /// A connection to `host`, which has been through [`parse_host`].
-    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+    pub(super) async fn dial(
+        &self,
+        asker: &Asker,
+        host: &str,
+        port: u16,
+    ) -> Result<TcpStream, DialError> {
         let within = async {
-            let addresses = self.addresses(host, port).await?;
+            let addresses = self.addresses(asker, host, port).await?;
             match &self.chain {
-                Some(proxy) => through(proxy.expose(), &addresses).await,
+                Some(proxy) => through(asker, proxy.expose(), &addresses).await,
                 None => first(&addresses).await,
             }
             .map_err(|e| DialError::Failed(format!("cannot reach {host}: {e}")))
@@ -61,14 +73,17 @@ impl Dialer {
     }
 
     /// The addresses of `host` that may be connected to: at least one.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    async fn addresses(
+        &self,
+        asker: &Asker,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, DialError> {
         if let Some((_, address)) = self.pinned.iter().find(|(name, _)| name == host) {
             return Ok(vec![*address]);
         }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|e| DialError::Failed(format!("cannot find {host}: {e}")))?
-            .collect();
+        let found = asker.addresses(host, port).await;
+        let found = found.map_err(|e| DialError::Failed(format!("cannot find {host}: {e}")))?;
         let mut why = None;
         let mut allowed = Vec::new();
         for address in found {
@@ -87,25 +102,55 @@ impl Dialer {
     }
 }
 
-/// The policy, and what it cannot know: whether an address is this machine's.
+/// The policy, and what it cannot know: what this machine and its network have. What
+/// cannot be told is taken for that.
 fn refusal(ip: IpAddr) -> Option<&'static str> {
-    address::refusal(ip).or_else(|| is_own(ip).then_some("an address of this machine"))
+    address::refusal(ip).or_else(|| or_refused(near(ip)))
 }
 
-/// Asks the system which source address it would use towards `ip`: to reach an
-/// own address it is that address itself. Nothing is sent, and unlike a list of
-/// interfaces this needs no unsafe code and is never out of date.
-fn is_own(ip: IpAddr) -> bool {
-    let any: IpAddr = match ip {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+fn or_refused(found: io::Result<Option<&'static str>>) -> Option<&'static str> {
+    found.unwrap_or(Some("not to be told from an address of this machine just now"))
+}
+
+/// Why an address is the owner's own, as the system says. Nothing is sent, and unlike
+/// a list of interfaces this needs no unsafe code and is never out of date.
+fn near(ip: IpAddr) -> io::Result<Option<&'static str>> {
+    const OWN: Option<&str> = Some("an address of this machine");
+    let (any, nobody): (IpAddr, IpAddr) = match ip {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from(0x2001_0db8 << 96).into()),
     };
-    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((ip, 9))?;
-        socket.local_addr()
-    });
-    // An error means that there is no way to it, so that it is not ours.
-    source.is_ok_and(|source| source.ip() == ip)
+    // Only its own can be bound to, unless the machine is set to bind to any.
+    if is_bindable(ip)? && !is_bindable(nobody)? {
+        return Ok(OWN);
+    }
+    let socket = UdpSocket::bind((any, 0))?;
+    if socket.connect((ip, 9)).is_err() {
+        // There is no way to it, so that it is not ours.
+        return Ok(None);
+    }
+    let source = socket.local_addr()?.ip();
+    Ok(match (ip, source) {
+        _ if ip == source => OWN,
+        (IpAddr::V6(ip), IpAddr::V6(source)) if is_neighbour(ip, source) => {
+            Some("an address of this machine's own network")
+        }
+        _ => None,
+    })
+}
+
+fn is_bindable(ip: IpAddr) -> io::Result<bool> {
+    match UdpSocket::bind((ip, 0)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether both are of one network: at home every machine has a public address of its
+/// own, in the 64 bits that the provider gave.
+fn is_neighbour(one: Ipv6Addr, other: Ipv6Addr) -> bool {
+    one.segments()[..4] == other.segments()[..4]
 }
 
 async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
@@ -122,7 +167,7 @@ async fn first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 
 /// Asks the upstream proxy for the checked address, not for the name, which it
 /// might resolve otherwise.
-async fn through(proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+async fn through(asker: &Asker, proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let invalid =
         || io::Error::other("NANOCLAW_UPSTREAM_PROXY is not an address like http://host:port");
     let url = reqwest::Url::parse(proxy).map_err(|_| invalid())?;
@@ -132,7 +177,8 @@ async fn through(proxy: &str, addresses: &[SocketAddr]) -> io::Result<TcpStream>
         return Err(invalid());
     };
     // A literal IPv6 address comes in brackets.
-    let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    let at = asker.addresses(host.trim_matches(['[', ']']), port).await?;
+    let mut stream = first(&at).await?;
     let target = addresses.first().ok_or_else(|| io::Error::other("no address"))?;
     let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if !url.username().is_empty() {
@@ -277,21 +323,41 @@ mod tests {
         for host in
             ["localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1"]
         {
-            let result = Dialer::new(None, Vec::new()).dial(host, 80).await;
+            let dialer = Dialer::new(None, Vec::new());
+            let result = dialer.dial(&dialer.asker(), host, 80).await;
             assert!(matches!(result, Err(DialError::Refused(_))), "{host}: {result:?}");
         }
     }
 
     #[test]
     fn own_addresses_are_recognised() {
+        let is_own = |ip: IpAddr| near(ip).expect("a socket").is_some();
         // Loopback is the one that every machine has.
         assert!(is_own(Ipv4Addr::LOCALHOST.into()));
         assert!(!is_own(Ipv4Addr::new(1, 1, 1, 1).into()));
+        // One that is never the source of what is sent to it, as any but the first of
+        // an interface.
+        #[cfg(target_os = "linux")]
+        assert!(is_own(Ipv4Addr::new(127, 0, 0, 2).into()));
         // And the one towards the internet, where there is a way.
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
         if socket.connect("1.1.1.1:9").is_ok() {
             assert!(is_own(socket.local_addr().expect("an address").ip()));
         }
+    }
+
+    #[test]
+    fn a_neighbour_shares_the_first_64_bits() {
+        let at = |text: &str| text.parse().expect("an address");
+        let mine = at("2a00:1:2:3:a:b:c:d");
+        assert!(is_neighbour(mine, at("2a00:1:2:3::1")));
+        assert!(!is_neighbour(mine, at("2a00:1:2:4:a:b:c:d")));
+    }
+
+    #[test]
+    fn without_a_descriptor_to_ask_with_everything_is_refused() {
+        assert!(or_refused(Err(io::Error::from_raw_os_error(24))).is_some());
+        assert_eq!(or_refused(Ok(None)), None);
     }
 
     #[test]

@@ -2,16 +2,15 @@
 //!
 //! A [`Meter`] sees each chunk before the container does and keeps at most one
 //! line of a stream, or one JSON document, up to a bound. It counts what the API
-//! reports, never what the container says. Prices are not its business.
+//! reports, never what the container says. What the API was not heard to report,
+//! since the container hung up or the answer broke off, is taken from the bytes that
+//! passed, so that hanging up saves nothing. Prices are not its business.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
 use serde::Deserialize;
 
-use super::answer::BoxError;
 use super::book::{Book, ModelError, Usage};
 
 /// The longest line of a stream that may hold usage, in bytes; longer ones carry
@@ -28,7 +27,14 @@ pub(super) enum Form {
     Stream,
     /// One JSON document.
     Document,
+    /// Not by the model, but by something on the way to it.
+    Page,
 }
+
+/// Bytes for a token of the prompt, where none are reported.
+const PER_INPUT: u64 = 4;
+/// Bytes for a token of the answer, where none are reported.
+const PER_OUTPUT: u64 = 3;
 
 /// Reads one answer of the model. The usage is in the book before the container
 /// sees the end of the answer, and also when it does not wait for the end.
@@ -38,18 +44,53 @@ pub(super) struct Meter {
     form: Form,
     held: Vec<u8>,
     overflow: bool,
+    /// What the API said so far; nothing once it is in the book.
     usage: Option<Usage>,
+    /// Whether it said what the prompt took, and what the whole answer took.
+    told: (bool, bool),
+    /// Bytes of the question that went out.
+    sent: Arc<AtomicU64>,
+    /// Bytes of the answer's content.
+    content: u64,
 }
 
 impl Meter {
-    pub(super) fn new(book: Arc<Book>, form: Form) -> Meter {
-        Meter { book, form, held: Vec::new(), overflow: false, usage: None }
+    /// For a question that goes out now; `sent` counts its bytes.
+    pub(super) fn new(book: Arc<Book>, sent: Arc<AtomicU64>) -> Meter {
+        let usage = Some(Usage { model: book.model(), ..Usage::default() });
+        Meter {
+            book,
+            form: Form::Document,
+            held: Vec::new(),
+            overflow: false,
+            usage,
+            told: (false, false),
+            sent,
+            content: 0,
+        }
+    }
+
+    /// The answer begins.
+    pub(super) fn begin(&mut self, form: Form) {
+        self.form = form;
+        if form == Form::Page {
+            self.forget();
+        }
+    }
+
+    /// What comes is no answer of the model, which takes nothing for it.
+    pub(super) fn forget(&mut self) {
+        self.usage = None;
     }
 
     /// Takes the next bytes of the answer.
     pub(super) fn see(&mut self, chunk: &[u8]) {
         match self.form {
-            Form::Document => self.hold(chunk, MAX_DOCUMENT),
+            Form::Page => {}
+            Form::Document => {
+                self.content += chunk.len() as u64;
+                self.hold(chunk, MAX_DOCUMENT);
+            }
             Form::Stream => {
                 let mut lines = chunk.split(|&b| b == b'\n');
                 // `split` yields at least one piece; the last has no line end yet.
@@ -64,20 +105,30 @@ impl Meter {
         }
     }
 
+    /// The answer broke off.
+    pub(super) fn broke_off(&self, reason: String) {
+        if self.usage.is_some() {
+            self.book.failed(ModelError::BrokeOff(reason));
+        }
+    }
+
     /// The answer is over, whole or not.
     pub(super) fn end(&mut self) {
         if self.form == Form::Document && !self.overflow {
             if let Ok(message) = serde_json::from_slice::<Message>(&self.held) {
+                self.told.1 = message.usage.is_some();
                 self.take(message);
             }
             self.held.clear();
         }
-        if self.overflow && self.form == Form::Document {
-            tracing::warn!("an answer of the model was too long to be metered");
+        let Some(mut usage) = self.usage.take() else { return };
+        if !self.told.0 {
+            usage.input_tokens = self.sent.load(Ordering::Relaxed).div_ceil(PER_INPUT);
         }
-        if let Some(usage) = self.usage.take() {
-            self.book.add(usage);
+        if !self.told.1 {
+            usage.output_tokens = usage.output_tokens.max(self.content.div_ceil(PER_OUTPUT));
         }
+        self.book.add(usage);
     }
 
     fn hold(&mut self, bytes: &[u8], limit: usize) {
@@ -91,7 +142,7 @@ impl Meter {
 
     fn line(&mut self) {
         let line = std::mem::take(&mut self.held);
-        if !std::mem::take(&mut self.overflow) && matters(&line) {
+        if !std::mem::take(&mut self.overflow) {
             self.event(&line);
         }
         // Keeps the allocation for the next line.
@@ -104,8 +155,12 @@ impl Meter {
         match serde_json::from_slice(data) {
             Ok(Event::MessageStart { message }) => self.take(message),
             Ok(Event::MessageDelta { usage: Some(counts) }) => {
-                self.usage.get_or_insert_default().raise(&counts)
+                self.told.1 |= counts.output_tokens.is_some();
+                if let Some(usage) = &mut self.usage {
+                    usage.raise(&counts);
+                }
             }
+            Ok(Event::ContentBlockDelta { delta }) => self.content += delta.bytes(),
             Ok(Event::MessageStop) => self.end(),
             Ok(Event::Error { error }) => self.book.failed(ModelError::BrokeOff(error.kind)),
             Ok(Event::MessageDelta { usage: None } | Event::Other) | Err(_) => {}
@@ -113,9 +168,12 @@ impl Meter {
     }
 
     fn take(&mut self, message: Message) {
-        if let Some(counts) = message.usage {
-            let usage = self.usage.get_or_insert_default();
+        let Some(usage) = &mut self.usage else { return };
+        if !message.model.is_empty() {
             usage.model = message.model;
+        }
+        if let Some(counts) = message.usage {
+            self.told.0 |= counts.input_tokens.is_some();
             usage.raise(&counts);
         }
     }
@@ -128,23 +186,20 @@ impl Drop for Meter {
 }
 
 impl Usage {
-    /// The counts of a later event are totals, and may leave out some.
+    /// The counts of a later event are totals, and may leave out some. Where the
+    /// model ran several times for one answer, the totals may be those of the last.
     fn raise(&mut self, counts: &Counts) {
-        let raise = |mine: &mut u64, theirs: Option<u64>| *mine = (*mine).max(theirs.unwrap_or(0));
-        raise(&mut self.input_tokens, counts.input_tokens);
-        raise(&mut self.output_tokens, counts.output_tokens);
-        raise(&mut self.cache_read_tokens, counts.cache_read_input_tokens);
-        raise(&mut self.cache_write_tokens, counts.cache_creation_input_tokens);
+        let raise = |mine: &mut u64, of: fn(&Counts) -> Option<u64>| {
+            let runs = counts.iterations.iter().flatten().filter_map(of);
+            let sum = runs.fold(0, u64::saturating_add);
+            *mine = (*mine).max(of(counts).unwrap_or(0)).max(sum);
+        };
+        raise(&mut self.input_tokens, |c| c.input_tokens);
+        raise(&mut self.output_tokens, |c| c.output_tokens);
+        raise(&mut self.cache_read_tokens, |c| c.cache_read_input_tokens);
+        raise(&mut self.cache_write_tokens, |c| c.cache_creation_input_tokens);
+        raise(&mut self.web_searches, |c| c.server_tool_use.as_ref()?.web_search_requests);
     }
-}
-
-/// Most lines carry content; only those that can matter are parsed.
-fn matters(line: &[u8]) -> bool {
-    let names: [&[u8]; 4] = [b"message_start", b"message_delta", b"message_stop", b"error"];
-    // `type` comes first in what the API writes, but that is not promised: look
-    // at the whole line.
-    line.starts_with(b"data:")
-        && names.iter().any(|name| line.windows(name.len()).any(|w| w == *name))
 }
 
 #[derive(Deserialize)]
@@ -155,6 +210,9 @@ enum Event {
     },
     MessageDelta {
         usage: Option<Counts>,
+    },
+    ContentBlockDelta {
+        delta: Delta,
     },
     MessageStop,
     Error {
@@ -177,185 +235,37 @@ struct Message {
     usage: Option<Counts>,
 }
 
+/// What the model wrote; one of these.
+#[derive(Deserialize)]
+struct Delta {
+    text: Option<String>,
+    thinking: Option<String>,
+    partial_json: Option<String>,
+    signature: Option<String>,
+}
+
+impl Delta {
+    fn bytes(&self) -> u64 {
+        let parts = [&self.text, &self.thinking, &self.partial_json, &self.signature];
+        parts.into_iter().flatten().map(|part| part.len() as u64).sum()
+    }
+}
+
 #[derive(Deserialize)]
 struct Counts {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    server_tool_use: Option<ServerTools>,
+    /// Each run of the model, where there were several.
+    iterations: Option<Vec<Counts>>,
 }
 
-/// A body that is metered while it passes, unchanged.
-#[derive(Debug)]
-pub(super) struct Metered<B> {
-    inner: B,
-    meter: Meter,
-}
-
-impl<B> Metered<B> {
-    pub(super) fn new(inner: B, meter: Meter) -> Metered<B> {
-        Metered { inner, meter }
-    }
-}
-
-impl<B> Body for Metered<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        Poll::Ready(match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.meter.see(data);
-                }
-                if this.inner.is_end_stream() {
-                    this.meter.end();
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => {
-                let error = error.into();
-                this.meter.book.failed(ModelError::BrokeOff(super::client::root_cause(&*error)));
-                Some(Err(error))
-            }
-            None => {
-                this.meter.end();
-                None
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+#[derive(Deserialize)]
+struct ServerTools {
+    web_search_requests: Option<u64>,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STREAM: &str = concat!(
-        "event: message_start\n",
-        r#"data: {"type":"message_start","message":{"id":"m","model":"claude-x","usage":{"input_tokens":25,"#,
-        r#""cache_creation_input_tokens":7,"cache_read_input_tokens":11,"output_tokens":1}}}"#,
-        "\n\nevent: content_block_delta\n",
-        r#"data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"message_delta usage"}}"#,
-        "\r\n\r\n",
-        r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15}}"#,
-        "\n\n",
-        r#"data: {"type":"message_stop"}"#,
-        "\n\n",
-    );
-
-    fn expected() -> Usage {
-        Usage {
-            model: "claude-x".to_owned(),
-            input_tokens: 25,
-            output_tokens: 15,
-            cache_read_tokens: 11,
-            cache_write_tokens: 7,
-        }
-    }
-
-    #[test]
-    fn a_stream_is_counted_once_however_it_is_cut() {
-        for size in [1, 7, 64, STREAM.len()] {
-            let book = Arc::new(Book::default());
-            let mut meter = Meter::new(book.clone(), Form::Stream);
-            STREAM.as_bytes().chunks(size).for_each(|c| meter.see(c));
-            assert_eq!(book.take(), [expected()], "before the end is relayed, in pieces of {size}");
-            drop(meter);
-            assert_eq!(book.take(), []);
-        }
-    }
-
-    #[test]
-    fn a_stream_that_is_cut_short_counts_what_was_reported() {
-        let book = Arc::new(Book::default());
-        let mut meter = Meter::new(book.clone(), Form::Stream);
-        meter.see(&STREAM.as_bytes()[..400]);
-        assert_eq!(book.take(), []);
-        drop(meter);
-        assert_eq!(book.take(), [Usage { output_tokens: 1, ..expected() }]);
-    }
-
-    #[test]
-    fn a_document_is_counted() {
-        let book = Arc::new(Book::default());
-        let mut meter = Meter::new(book.clone(), Form::Document);
-        let text = r#"{"type":"message","model":"claude-x","content":[],"usage":{"input_tokens":25,"output_tokens":15,
-            "cache_read_input_tokens":11,"cache_creation_input_tokens":7,"service_tier":"standard"}}"#;
-        text.as_bytes().chunks(10).for_each(|c| meter.see(c));
-        meter.end();
-        assert_eq!(book.take(), [expected()]);
-    }
-
-    #[test]
-    fn what_is_too_long_is_passed_over_without_being_held() {
-        let book = Arc::new(Book::default());
-        let mut meter = Meter::new(book.clone(), Form::Stream);
-        let long = vec![b'x'; MAX_LINE];
-        for _ in 0..10 {
-            meter.see(&long);
-            assert!(meter.held.len() <= MAX_LINE);
-        }
-        meter.see(b"\n");
-        meter.see(STREAM.as_bytes());
-        assert_eq!(book.take(), [expected()], "the lines after it still count");
-        let mut meter = Meter::new(book.clone(), Form::Document);
-        (0..=MAX_DOCUMENT / MAX_LINE).for_each(|_| meter.see(&long));
-        assert!(meter.held.is_empty());
-        drop(meter);
-        assert_eq!(book.take(), []);
-    }
-
-    #[test]
-    fn an_error_in_the_stream_is_noted() {
-        let book = Arc::new(Book::default());
-        let mut meter = Meter::new(book.clone(), Form::Stream);
-        meter.see(b"data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n");
-        assert_eq!(book.error(), Some(ModelError::BrokeOff("overloaded_error".to_owned())));
-        book.succeeded();
-        assert_eq!(book.error(), None);
-    }
-
-    use proptest::strategy::Strategy as _;
-
-    proptest::proptest! {
-        /// Whatever a model's server sends, in whatever pieces.
-        #[test]
-        fn rubbish_is_counted_as_nothing_and_held_within_bounds(
-            pieces in proptest::collection::vec(proptest::prop_oneof![
-                proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..40),
-                proptest::sample::select(vec![
-                    "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":", "-1}}}\n", "1e400}}}\n",
-                    "data: {\"type\":\"error\"", "\n", "data: message_stop\n\n", "event: x\r\n",
-                ]).prop_map(|text| text.as_bytes().to_vec()),
-            ], 0..30),
-            stream: bool,
-        ) {
-            let book = Arc::new(Book::default());
-            let form = if stream { Form::Stream } else { Form::Document };
-            let mut meter = Meter::new(book.clone(), form);
-            for piece in &pieces {
-                meter.see(piece);
-                proptest::prop_assert!(meter.held.len() <= pieces.concat().len());
-            }
-            drop(meter);
-            let counted: u64 = book.take().iter().map(|u| u.input_tokens + u.output_tokens).sum();
-            proptest::prop_assert_eq!(counted, 0);
-        }
-    }
-}
+mod tests;

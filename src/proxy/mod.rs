@@ -8,18 +8,23 @@
 //! cost. Where there is no credential, [`practice`] stands in for the model.
 //!
 //! The proxy owns its sockets and the counts since they were last asked for. It
-//! knows nothing of turns or the ledger, reads no request body on its way to a
-//! real model, and writes neither a credential nor a path into a log or an error.
+//! knows nothing of turns or the ledger, and writes neither a credential nor a path
+//! into a log or an error. A request body on its way to a real model is read only
+//! where the group may not reach the web, for what the provider would fetch for it
+//! ([`errand`]), and nothing of it is kept.
 
 mod address;
 mod answer;
+mod body;
 mod book;
 mod client;
 mod credential;
 mod dial;
+mod errand;
 mod meter;
 mod model;
 mod practice;
+mod resolve;
 mod serve;
 mod web;
 

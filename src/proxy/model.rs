@@ -1,26 +1,34 @@
 //! The model API: the few paths that an agent needs, with the real credential.
 //!
-//! Bodies pass unread in both directions; answers pass chunk by chunk, by way of
-//! the meter. When the container hangs up, the request upstream is dropped with
+//! Bodies pass unread in both directions, but those of groups that may not reach the
+//! web: `errand` looks through them first. Answers pass chunk by chunk, by way of the
+//! meter. When the container hangs up, the request upstream is dropped with
 //! the future that carries it, which is how an interrupt reaches the model.
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, Answer};
+use super::body::{Metered, Outgoing, PATIENCE, Stalled};
 use super::book::ModelError;
 use super::client::{self, CONNECT_TIMEOUT};
 use super::credential;
-use super::meter::{Form, Meter, Metered};
+use super::errand::errand;
+use super::meter::{Form, Meter};
 use super::practice;
-use super::serve::Tenancy;
+use super::serve::{Egress, Tenancy};
 use crate::crash;
 
 /// The largest request body, in bytes. Images are what makes one large.
-const MAX_REQUEST: usize = 64 * 1024 * 1024;
+pub(super) const MAX_REQUEST: usize = 64 * 1024 * 1024;
 const TOO_LARGE: &str = "the request is larger than 64 MB";
+const STALLED: &str = "the request did not go on for a minute";
 
 /// What a request to the model API is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,23 +83,65 @@ pub(super) async fn serve(tenancy: &Tenancy, request: Request<Incoming>) -> Answ
         return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
     }
     crash::point("proxy before asking", &"model");
-    let answer = match tenancy.proxy.upstream.is_practice() {
-        true => rehearse(tenancy, call, request).await,
-        false => forward(tenancy, call, request).await,
+    let ask = async {
+        match tenancy.proxy.upstream.is_practice() {
+            true => rehearse(tenancy, call, request).await,
+            false => forward(tenancy, call, request).await,
+        }
+    };
+    let answer = tokio::select! {
+        biased;
+        () = tenancy.held(), if call == Call::Messages => spent(),
+        answer = ask => answer,
     };
     crash::point("proxy after asking", &"model");
     answer
 }
 
+/// Says so in a way that the CLI takes for final.
+fn spent() -> Answer {
+    let text = "NanoClaw: the day's budget is spent; it begins anew at midnight";
+    let mut answer = answer::api_error(StatusCode::PAYMENT_REQUIRED, text);
+    answer.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    answer
+}
+
 async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> Answer {
     let (upstream, book) = (&tenancy.proxy.upstream, &tenancy.book);
-    let sent = match prepare(tenancy, request) {
+    // Never closed, so a place always comes. It is kept to the end of the answer.
+    let place = tenancy.calls.clone().acquire_owned().await;
+    let (parts, body) = request.into_parts();
+    let sent = Arc::new(AtomicU64::new(0));
+    // From here on what was asked is paid for, whether its answer is waited for or not.
+    let mut meter = Meter::new(book.clone(), sent.clone());
+    if call != Call::Messages {
+        meter.forget();
+    }
+    let mut room = None;
+    let body = if body.is_end_stream() {
+        None
+    } else if tenancy.tenant.egress == Egress::Web {
+        Some(reqwest::Body::wrap(Outgoing::new(Limited::new(body, MAX_REQUEST), sent, PATIENCE)))
+    } else {
+        match looked_through(tenancy, body).await {
+            Ok((bytes, taken)) => {
+                room = Some(taken);
+                Some(reqwest::Body::wrap(Outgoing::new(Full::<Bytes>::from(bytes), sent, PATIENCE)))
+            }
+            Err(refusal) => return *refusal,
+        }
+    };
+    let sent = match prepare(tenancy, parts, body) {
         Ok((client, request)) => client.execute(request).await.map_err(|error| cause(&error)),
         Err(reason) => Err(Cause::Reason(reason)),
     };
+    drop(room);
+    if !sent.as_ref().is_ok_and(|response| response.status().is_success()) {
+        meter.forget();
+    }
     let response = match sent {
         Ok(response) => hyper::Response::<reqwest::Body>::from(response),
-        Err(Cause::TooLarge) => return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+        Err(Cause::Request(status, text)) => return answer::api_error(status, text),
         Err(Cause::Reason(reason)) => {
             let error = ModelError::Unreachable { host: upstream.host(), reason };
             tracing::warn!(group = %tenancy.tenant.group, incarnation = %tenancy.tenant.incarnation, "{error}");
@@ -102,36 +152,80 @@ async fn forward(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> A
     };
     let (mut parts, body) = response.into_parts();
     answer::strip_hop_by_hop(&mut parts.headers);
-    // Upstream speaks HTTP/2, the container's side HTTP/1.1.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    if call != Call::Messages {
-        return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
+    match form(&parts.headers) {
+        _ if call != Call::Messages => {}
+        _ if !parts.status.is_success() => {
+            tracing::warn!(group = %tenancy.tenant.group, status = parts.status.as_u16(), "the model API refused");
+            book.failed(ModelError::Status(parts.status.as_u16()));
+        }
+        form => {
+            book.succeeded();
+            meter.begin(form);
+        }
     }
-    if !parts.status.is_success() {
-        tracing::warn!(group = %tenancy.tenant.group, status = parts.status.as_u16(), "the model API refused");
-        book.failed(ModelError::Status(parts.status.as_u16()));
-        return Answer::from_parts(parts, body.map_err(Into::into).boxed_unsync());
+    let body = Metered { inner: body, meter, held: Box::pin(tenancy.held()), _place: place };
+    Answer::from_parts(parts, body.boxed_unsync())
+}
+
+type Read = (Vec<u8>, OwnedSemaphorePermit);
+
+/// A whole body, once the container's others leave room for it in memory, which they
+/// do when what comes with it is dropped.
+async fn read(tenancy: &Tenancy, body: Incoming) -> Result<Read, Box<Answer>> {
+    let refuse = |status, text: &str| Box::new(answer::api_error(status, text));
+    // What does not say its length may have any.
+    let most = body.size_hint().upper().unwrap_or(u64::MAX).min(MAX_REQUEST as u64);
+    let room = tenancy.room.clone().acquire_many_owned(most.div_ceil(1024) as u32).await;
+    let room = room.map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "there is no room"))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0));
+    let mut body = Outgoing::new(Limited::new(body, MAX_REQUEST), Arc::default(), PATIENCE);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match () {
+            () if error.is::<LengthLimitError>() => {
+                refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE)
+            }
+            () if error.is::<Stalled>() => refuse(StatusCode::REQUEST_TIMEOUT, STALLED),
+            () => refuse(StatusCode::BAD_REQUEST, "the request ended early"),
+        })?;
+        bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
     }
-    book.succeeded();
-    if parts.headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
-        tracing::warn!(
-            "the model API compresses although it was asked not to: this answer is not metered"
-        );
-    }
-    let meter = Meter::new(book.clone(), form(&parts.headers));
-    Answer::from_parts(parts, Metered::new(body, meter).boxed_unsync())
+    Ok((bytes, room))
+}
+
+/// A body with which the provider fetches and runs nothing; else why not.
+async fn looked_through(tenancy: &Tenancy, body: Incoming) -> Result<Read, Box<Answer>> {
+    let (bytes, room) = read(tenancy, body).await?;
+    // A large one takes its time: not on the thread that serves everybody.
+    let (sender, looked) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("request".to_owned()).spawn(move || {
+        // Nobody may wait any more.
+        let _ = sender.send((errand(&bytes), bytes));
+    });
+    let (status, why) = match (thread, looked.await) {
+        (Ok(_), Ok((Ok(None), bytes))) => return Ok((bytes, room)),
+        (Ok(_), Ok((Ok(Some(why)), _))) => {
+            let group = &tenancy.tenant.group;
+            tracing::info!(%group, "model: refused: {why}");
+            (StatusCode::BAD_REQUEST, format!("{why}, and this group may not reach the web"))
+        }
+        (Ok(_), Ok((Err(_), _))) => (StatusCode::BAD_REQUEST, "it is not JSON".to_owned()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no thread can be had".to_owned()),
+    };
+    let text = format!("NanoClaw did not pass this request on: {why}");
+    Err(Box::new(answer::api_error(status, &text)))
 }
 
 /// The request as it goes upstream. An error says what is wrong with the
 /// settings.
 fn prepare(
     tenancy: &Tenancy,
-    request: Request<Incoming>,
+    parts: hyper::http::request::Parts,
+    body: Option<reqwest::Body>,
 ) -> Result<(reqwest::Client, reqwest::Request), String> {
     let upstream = &tenancy.proxy.upstream;
     let client = tenancy.proxy.client.get(upstream.proxy.as_deref())?;
-    let (parts, body) = request.into_parts();
     let target = target(&upstream.base, &parts.uri)?;
     let mut headers = parts.headers;
     answer::strip_hop_by_hop(&mut headers);
@@ -145,9 +239,7 @@ fn prepare(
     }
     let mut request = reqwest::Request::new(parts.method, target);
     *request.headers_mut() = headers;
-    if !body.is_end_stream() {
-        *request.body_mut() = Some(reqwest::Body::wrap(Limited::new(body, MAX_REQUEST)));
-    }
+    *request.body_mut() = body;
     Ok((client, request))
 }
 
@@ -166,7 +258,8 @@ fn target(base: &str, uri: &Uri) -> Result<reqwest::Url, String> {
 }
 
 enum Cause {
-    TooLarge,
+    /// The container's own.
+    Request(StatusCode, &'static str),
     Reason(String),
 }
 
@@ -174,7 +267,10 @@ fn cause(error: &reqwest::Error) -> Cause {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(e) = source {
         if e.is::<LengthLimitError>() {
-            return Cause::TooLarge;
+            return Cause::Request(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+        }
+        if e.is::<Stalled>() {
+            return Cause::Request(StatusCode::REQUEST_TIMEOUT, STALLED);
         }
         source = e.source();
     }
@@ -186,8 +282,16 @@ fn cause(error: &reqwest::Error) -> Cause {
 }
 
 fn form(headers: &HeaderMap) -> Form {
+    if headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+        tracing::warn!("the model API compresses although it was asked not to: its bytes count");
+        return Form::Document;
+    }
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("text/event-stream") { Form::Stream } else { Form::Document }
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "text/event-stream" => Form::Stream,
+        "text/html" => Form::Page,
+        _ => Form::Document,
+    }
 }
 
 /// Lets the practice model answer. It reads the body, as a model does.
@@ -196,12 +300,9 @@ async fn rehearse(tenancy: &Tenancy, call: Call, request: Request<Incoming>) -> 
     if call == Call::Models {
         return answer::json(StatusCode::OK, &practice::models(path.strip_prefix("/v1/models/")));
     }
-    let body = match Limited::new(request.into_body(), MAX_REQUEST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(e) if e.is::<LengthLimitError>() => {
-            return answer::api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
-        }
-        Err(_) => return answer::api_error(StatusCode::BAD_REQUEST, "the request ended early"),
+    let body = match read(tenancy, request.into_body()).await {
+        Ok((body, _)) => body,
+        Err(refusal) => return *refusal,
     };
     let Ok(body) = serde_json::from_slice(&body) else {
         return answer::api_error(StatusCode::BAD_REQUEST, "the request is not JSON");

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,6 +22,8 @@ use super::book::{Book, ModelError, Usage};
 use super::client::LazyClient;
 use super::credential::Credential;
 use super::dial::Dialer;
+use super::model::MAX_REQUEST;
+use super::resolve::Asker;
 use super::{model, web};
 use crate::ids::{Folder, Incarnation};
 
@@ -30,8 +32,10 @@ pub const DEFAULT_BASE: &str = "https://api.anthropic.com";
 /// The name of the socket in its directory.
 const SOCKET: &str = "proxy.sock";
 /// Connections that one container may hold, so that it cannot take all the file
-/// descriptors of the daemon. A further one waits.
-const MAX_CONNECTIONS: usize = 256;
+/// descriptors of the daemon: a tunnel is two. A further one waits.
+const MAX_CONNECTIONS: usize = 64;
+/// Calls of the model that one container may have under way. A further one waits.
+const MAX_CALLS: usize = 16;
 
 /// Where the model API is, what it is paid with, and the way out.
 #[derive(Clone)]
@@ -123,21 +127,35 @@ pub(super) struct Tenancy {
     pub(super) proxy: Arc<Shared>,
     pub(super) tenant: Tenant,
     pub(super) book: Arc<Book>,
-    /// Ends when the [`Serving`] is dropped.
-    closed: watch::Receiver<()>,
+    pub(super) asker: Asker,
+    /// Calls of the model that may still begin.
+    pub(super) calls: Arc<Semaphore>,
+    /// KiB of request bodies that may be in memory.
+    pub(super) room: Arc<Semaphore>,
+    /// Until when it may not ask the model. Ends when the [`Serving`] is dropped.
+    held: watch::Receiver<SystemTime>,
 }
 
 impl Tenancy {
     /// Runs `work` until it is done or the container's socket is closed.
     pub(super) fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut closed = self.closed.clone();
+        let mut held = self.held.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = work => {}
-                // Nothing is ever sent: this returns when the sender is gone.
-                _ = closed.changed() => {}
+                // No time satisfies it: this returns when the sender is gone.
+                _ = held.wait_for(|_| false) => {}
             }
         });
+    }
+
+    /// Ends when the container may not ask the model, which may be at once.
+    pub(super) fn held(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut held = self.held.clone();
+        async move {
+            // An error: the container's socket is closed, which ends what it asks too.
+            let _ = held.wait_for(|until| *until > SystemTime::now()).await;
+        }
     }
 }
 
@@ -166,12 +184,19 @@ impl Proxy {
     pub fn serve(&self, directory: &Path, tenant: Tenant) -> io::Result<Serving> {
         let path = directory.join(SOCKET);
         let listener = UnixListener::from_std(bind(directory, &path)?)?;
-        let (sender, closed) = watch::channel(());
+        let (hold, held) = watch::channel(SystemTime::UNIX_EPOCH);
         let book = Arc::new(Book::default());
-        let tenancy =
-            Arc::new(Tenancy { proxy: self.shared.clone(), tenant, book: book.clone(), closed });
+        let tenancy = Arc::new(Tenancy {
+            proxy: self.shared.clone(),
+            tenant,
+            book: book.clone(),
+            asker: self.shared.dialer.asker(),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            room: Arc::new(Semaphore::new(MAX_REQUEST / 1024)),
+            held,
+        });
         tenancy.clone().run(accept(listener, tenancy));
-        Ok(Serving { path, book, _open: sender })
+        Ok(Serving { path, book, hold })
     }
 }
 
@@ -181,7 +206,7 @@ impl Proxy {
 pub struct Serving {
     path: PathBuf,
     book: Arc<Book>,
-    _open: watch::Sender<()>,
+    hold: watch::Sender<SystemTime>,
 }
 
 impl Serving {
@@ -189,6 +214,12 @@ impl Serving {
     /// An answer is in it before the container has seen its end.
     pub fn take_usage(&self) -> Vec<Usage> {
         self.book.take()
+    }
+
+    /// Until then the container asks the model nothing: what is under way is cut,
+    /// what comes is refused.
+    pub fn hold(&self, until: SystemTime) {
+        self.hold.send_if_modified(|held| std::mem::replace(held, until) != until);
     }
 
     /// The last failure of the model API, unless it has worked since.

@@ -108,7 +108,7 @@ async fn reach(
             return Err(Box::new(denied(&why)));
         }
     };
-    match tenancy.proxy.dialer.dial(&host, port).await {
+    match tenancy.proxy.dialer.dial(&tenancy.asker, &host, port).await {
         Ok(stream) => {
             tracing::info!(%group, host, port, "web: connected");
             Ok(stream)

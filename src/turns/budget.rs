@@ -2,8 +2,11 @@
 //! it is spent a group waits until midnight, on the owner's clock.
 //!
 //! At four fifths, and at the end, those who wait are told, once a day and chat. What
-//! runs then is interrupted, which costs it no attempt. A model call that is under way
-//! is paid for all the same: a day may cost more by those.
+//! runs then is interrupted, which costs it no attempt, and the proxy asks the model
+//! nothing more for that container, whoever in it wants to. What a model call had taken
+//! when it was cut is paid for all the same: a day may cost more by those.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, Days, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -16,7 +19,7 @@ use crate::config::Config;
 use crate::db::usage::{self, Spent, Today};
 use crate::db::{self, Tokens, now_ms};
 use crate::ids::{Folder, TurnId};
-use crate::prices::Prices;
+use crate::prices::{self, Prices};
 use crate::prompt::notices;
 use crate::proxy::Usage;
 
@@ -55,7 +58,8 @@ pub fn priced(usage: &[Usage], prices: &Prices, day: &str) -> Vec<Spent> {
             cache_read: signed(usage.cache_read_tokens),
             cache_write: signed(usage.cache_write_tokens),
         };
-        let cost = prices.cost(&usage.model, &tokens);
+        let searches = prices::SEARCH.saturating_mul(signed(usage.web_searches));
+        let cost = prices.cost(&usage.model, &tokens).saturating_add(searches);
         Spent { day: day.to_owned(), model: usage.model.clone(), tokens, cost }
     };
     usage.iter().map(one).collect()
@@ -141,6 +145,11 @@ impl Actor {
             tracing::warn!(group = %self.folder, over, "the day's budget");
             self.handle(Event::Held(if over { day.ends } else { 0 })).await;
         }
+        // After the state, which then knows why what is refused or cut ends.
+        if let Some(guest) = &self.guest {
+            let until = Duration::from_millis(self.state.held.max(0).unsigned_abs());
+            guest.serving.hold(UNIX_EPOCH + until);
+        }
     }
 
     /// Takes over what the guest has used since last time, priced.
@@ -177,6 +186,12 @@ mod tests {
         let cairo = day(ms("2026-04-23T12:00:00Z"), Tz::Africa__Cairo);
         assert_eq!(cairo.ends, ms("2026-04-23T22:00:00Z"));
         assert_eq!(day(cairo.ends, Tz::Africa__Cairo).name, "2026-04-24");
+    }
+
+    #[test]
+    fn searches_of_the_web_cost_a_cent_each_whatever_the_model() {
+        let usage = Usage { model: "practice".into(), web_searches: 3, ..Usage::default() };
+        assert_eq!(priced(&[usage], &Prices::default(), "2026-01-31")[0].cost, 30_000);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
@@ -171,6 +172,7 @@ async fn each_piece_of_a_stream_is_relayed_before_the_next_is_made() {
         output_tokens: 9,
         cache_read_tokens: 4,
         cache_write_tokens: 5,
+        web_searches: 0,
     };
     assert_eq!(rig.serving.take_usage(), [usage]);
     drop(sender);
@@ -209,6 +211,8 @@ async fn hanging_up_ends_the_request_upstream() {
     pending.abort();
     drop(client);
     soon(arrived.answer.closed()).await;
+    let asked = Usage { input_tokens: 1, ..Usage::default() };
+    assert_eq!(rig.serving.take_usage(), [asked], "two bytes went out");
     // And in the midst of the answer:
     let mut client = rig.connection().await;
     let pending = tokio::spawn(client.send_request(messages("{}")));
@@ -228,6 +232,114 @@ async fn hanging_up_ends_the_request_upstream() {
         usage,
         [Usage { model: "m".to_owned(), input_tokens: 3, output_tokens: 1, ..Usage::default() }]
     );
+}
+
+#[tokio::test]
+async fn a_group_without_the_web_has_the_provider_fetch_and_run_nothing() {
+    let mut server = server().await;
+    let proxy = Proxy::new(upstream(format!("http://{}", server.address)));
+    let search = r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#;
+    let picture = r#"{"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x/?folder"}}]}]}"#;
+    let plain = r#"{ "tools":[{"name":"Bash","input_schema":{}}], "messages":[{"role":"user","content":"a\u00e4"}] }"#;
+    let ask = |path: &str, body: &str| {
+        request("POST", path, &[("x-api-key", TOKEN)], full(body.to_owned()))
+    };
+    for egress in [Egress::Api, Egress::Domains(vec!["example.org".to_owned()])] {
+        let rig = rig(&proxy, egress);
+        for path in ["/v1/messages?beta=true", "/v1/messages/count_tokens"] {
+            for body in [search, picture, "no JSON", "\u{feff}{}"] {
+                let (status, text) = rig.ask(ask(path, body)).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}");
+                assert!(text.contains("NanoClaw did not pass this request on: "), "{text}");
+            }
+            assert!(server.arrived.try_recv().is_err(), "nothing of it went upstream");
+            let (_, arrived) = tokio::join!(rig.send(ask(path, plain)), async {
+                server.arrived.recv().await.unwrap().answer_json("{}").await
+            });
+            assert_eq!(arrived.body(), plain, "as it was sent");
+        }
+        let (sender, body) = pieces();
+        tokio::spawn(async move { while sender.send(vec![b' '; 1 << 20].into()).await.is_ok() {} });
+        let large = request("POST", "/v1/messages", &[("x-api-key", TOKEN)], body);
+        assert_eq!(rig.ask(large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let rig = rig(&proxy, Egress::Web);
+    let (_, arrived) = tokio::join!(rig.send(messages(search)), async {
+        server.arrived.recv().await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(arrived.body(), search);
+}
+
+#[tokio::test]
+async fn a_container_has_so_many_calls_and_no_connection_with_another() {
+    let mut server = server().await;
+    let proxy = Proxy::new(upstream(format!("http://{}", server.address)));
+    let (greedy, other) = (rig(&proxy, Egress::Web), rig(&proxy, Egress::Web));
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut client = greedy.connection().await;
+        waiting.push(tokio::spawn(async move {
+            let response = client.send_request(messages("{}")).await.unwrap();
+            text(response).await
+        }));
+    }
+    let mut arrived = Vec::new();
+    for _ in 0..16 {
+        arrived.push(soon(server.arrived.recv()).await.unwrap());
+    }
+    // Another's passes at once, and none of the four that wait.
+    let (_, of_other) = tokio::join!(other.send(messages("[]")), async {
+        soon(server.arrived.recv()).await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(of_other.body(), "[]");
+    assert!(server.arrived.try_recv().is_err());
+    for one in arrived {
+        assert_eq!(one.request.version(), hyper::Version::HTTP_11);
+        one.answer_json("{}").await;
+    }
+    for _ in 0..4 {
+        soon(server.arrived.recv()).await.unwrap().answer_json("{}").await;
+    }
+    for one in waiting {
+        assert_eq!(soon(one).await.unwrap(), "{}");
+    }
+}
+
+#[tokio::test]
+async fn while_a_container_is_held_nothing_is_asked_and_what_runs_is_cut() {
+    let (mut server, rig) = to_server().await;
+    let tomorrow = SystemTime::now() + Duration::from_secs(3600);
+    // One that the model has not begun to answer, and one in the midst of it.
+    let (mut waiting, mut reading) = (rig.connection().await, rig.connection().await);
+    let first = tokio::spawn(waiting.send_request(messages("{}")));
+    let mut unanswered = server.arrived.recv().await.unwrap();
+    let second = tokio::spawn(reading.send_request(messages("{}")));
+    let arrived = server.arrived.recv().await.unwrap();
+    let (sender, body) = pieces();
+    let answer =
+        Response::builder().header("content-type", "text/event-stream").body(body).unwrap();
+    arrived.answer.send(answer).ok().unwrap();
+    sender.send("data: {}\n\n".into()).await.unwrap();
+    let mut response = second.await.unwrap().unwrap();
+    response.body_mut().frame().await.unwrap().unwrap();
+    rig.serving.hold(tomorrow);
+    assert!(soon(response.body_mut().frame()).await.unwrap().is_err(), "cut, not ended");
+    soon(sender.closed()).await;
+    let refused = soon(first).await.unwrap().unwrap();
+    soon(unanswered.answer.closed()).await;
+    assert_eq!(refused.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(refused.headers()["x-should-retry"], "false");
+    let (status, body) = rig.ask(messages("{}")).await;
+    assert_eq!(status, StatusCode::PAYMENT_REQUIRED);
+    assert!(body.contains("budget is spent"), "{body}");
+    assert!(server.arrived.try_recv().is_err(), "nothing of it went upstream");
+    assert_eq!(rig.serving.last_model_error(), None, "the model has not failed");
+    // Raised, or a new day.
+    rig.serving.hold(SystemTime::UNIX_EPOCH);
+    let (answer, _) = tokio::join!(rig.send(messages("{}")), async {
+        server.arrived.recv().await.unwrap().answer_json("{}").await
+    });
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 #[tokio::test]

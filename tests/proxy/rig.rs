@@ -132,7 +132,7 @@ pub fn upstream(base: impl Into<String>) -> Upstream {
 pub async fn to_server() -> (Server, Rig) {
     let server = server().await;
     let proxy = Proxy::new(upstream(format!("http://{}", server.address)));
-    (server, rig(&proxy, Egress::Api))
+    (server, rig(&proxy, Egress::Web))
 }
 
 impl Rig {

@@ -65,6 +65,23 @@ async fn a_tunnel_relays_both_ways_and_ends_with_its_container() {
 }
 
 #[tokio::test]
+async fn a_container_has_so_many_connections_and_the_next_waits_for_one_to_end() {
+    let hosts = vec![("echo.test".to_owned(), echo().await)];
+    let proxy = Proxy::with_pinned_hosts(upstream("http://127.0.0.1:1"), hosts);
+    let (rig, other) = (rig(&proxy, Egress::Web), crate::rig::rig(&proxy, Egress::Web));
+    let mut tunnels = Vec::new();
+    for _ in 0..64 {
+        tunnels.push(tunnel(&rig, "echo.test:443").await);
+    }
+    let mut waiting = Box::pin(tunnel(&rig, "echo.test:443"));
+    let short = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(short, &mut waiting).await.is_err());
+    assert_echoes(&mut tunnel(&other, "echo.test:443").await).await;
+    tunnels.pop();
+    assert_echoes(&mut soon(waiting).await).await;
+}
+
+#[tokio::test]
 async fn plain_requests_are_passed_on_and_redirects_are_not_followed() {
     let mut server = server().await;
     let hosts = vec![("site.test".to_owned(), server.address)];
