@@ -99,7 +99,7 @@ pub enum Stored {
 
 row! {
     /// A message as it stands in the ledger.
-    #[derive(Clone, Debug, PartialEq, Serialize)]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize)]
     pub struct StoredMessage {
         /// Its place in the order of all messages.
         pub seq: i64,
