@@ -132,7 +132,7 @@ impl Terminal {
     }
 
     async fn send(&mut self, line: &str) -> anyhow::Result<String> {
-        let id = crate::turns::dispatch::random_hex()?;
+        let id = crate::ids::random_hex()?;
         let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         self.say(&json!({"type": "message", "jid": self.jid, "id": id, "sender": "owner",
             "sender_name": "You", "content": line, "timestamp": now, "is_group": false, "from_me": true}))

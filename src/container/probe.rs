@@ -5,15 +5,16 @@
 //! is believed beyond the comparison.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
+use super::start::failed;
 use super::{Health, Limits, Mount, Runtime, RuntimeError, Spec, VM, io_error};
-use crate::ids::{Folder, Incarnation};
+use crate::ids::{Folder, Incarnation, random_hex};
 use crate::tree::Tree;
 
 /// What the runtime that is asked about is held to.
@@ -113,11 +114,11 @@ async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> 
         guest: guest.into(),
         writable,
     };
-    let failed = |e: io::Error| Failure::Runtime(io_error("watch", &place.dir, e));
+    let lost = |e: io::Error| Failure::Runtime(io_error("watch", &place.dir, e));
     let spec = Spec {
         install: place.id.clone(),
         incarnation: Incarnation(1),
-        group: Folder::parse("probe").map_err(|e| RuntimeError::Failed(e.to_string()))?,
+        group: Folder::parse("probe").map_err(|e| failed(e.to_string()))?,
         mounts: vec![
             mount("group", "/workspace/group", true),
             mount("global", "/workspace/global", false),
@@ -131,9 +132,9 @@ async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> 
     let mut said = Vec::new();
     if let Some(stderr) = running.child.stderr.take() {
         // Bounded, since it may be anything; what is left is not needed.
-        stderr.take(4096).read_to_end(&mut said).await.map_err(failed)?;
+        stderr.take(4096).read_to_end(&mut said).await.map_err(lost)?;
     }
-    let status = running.child.wait().await.map_err(failed)?;
+    let status = running.child.wait().await.map_err(lost)?;
     if !status.success() {
         return Err(Failure::Guest(String::from_utf8_lossy(&said).trim().to_owned()));
     }
@@ -195,6 +196,7 @@ struct Place {
 
 impl Place {
     fn new(parent: &Path, (uid, gid): (u32, u32)) -> Result<Place, RuntimeError> {
+        let random = || random_hex().map_err(|e| failed(e.to_string()));
         let (id, nonce) = (format!("probe-{}", random()?), random()?);
         let dir = parent.join(format!("nanoclaw-{id}"));
         let create = |dir: &Path, mode: u32| {
@@ -215,7 +217,7 @@ impl Place {
             for dir in [group, global] {
                 Tree::open(&dir)
                     .and_then(|t| t.chown_all(uid, gid))
-                    .map_err(|e| RuntimeError::Failed(e.to_string()))?;
+                    .map_err(|e| failed(e.to_string()))?;
             }
         }
         Ok(place)
@@ -229,15 +231,6 @@ impl Drop for Place {
             let _ = Tree::open(parent).and_then(|tree| tree.remove_all(name));
         }
     }
-}
-
-fn random() -> Result<String, RuntimeError> {
-    let path = Path::new("/dev/urandom");
-    let mut bytes = [0_u8; 12];
-    fs::File::open(path)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| io_error("read", path, e))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 #[cfg(test)]

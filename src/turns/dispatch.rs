@@ -103,16 +103,6 @@ fn group_of(record: &Path) -> Option<Folder> {
     (!name.starts_with('.')).then(|| Folder::parse(folder).ok()).flatten()
 }
 
-/// 128 random bits in hexadecimal: an installation's id, a container's token.
-pub fn random_hex() -> Result<String, super::guest::GuestError> {
-    use std::io::Read;
-    let mut bytes = [0_u8; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|source| super::guest::GuestError::Io { what: "/dev/urandom".into(), source })?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
-}
-
 /// The actors, by group.
 pub struct Dispatcher {
     host: Arc<Host>,

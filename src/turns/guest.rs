@@ -13,7 +13,7 @@ use crate::container::mounts::EXTRA;
 use crate::container::{Health, Limits, Mount, PROXY_DIR, Process, Runtime, RuntimeError, Spec};
 use crate::crash;
 use crate::db::{Group, Ledger};
-use crate::ids::{Folder, Incarnation};
+use crate::ids::{Folder, Incarnation, random_hex};
 use crate::ipc::host::{HostMailbox, MailboxError};
 use crate::ipc::record::{HostRecord, Start};
 use crate::outbox::Outbox;
@@ -126,7 +126,7 @@ impl Guest {
             std::fs::create_dir_all(path).map_err(|source| io(path, source))?;
         }
         memory::seed(config, group)?;
-        let token = super::dispatch::random_hex()?;
+        let token = random_hex().map_err(|source| io(&run, source))?;
         let credential = match config.credential {
             Some(Credential::OAuth(_)) => "CLAUDE_CODE_OAUTH_TOKEN",
             _ => "ANTHROPIC_API_KEY",

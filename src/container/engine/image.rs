@@ -7,6 +7,7 @@ use super::ASK;
 use super::client::Client;
 use super::dialect::Dialect;
 use crate::container::RuntimeError;
+use crate::ids::{FNV, fnv};
 
 /// The id of an image that is there; an error says how to get it.
 pub(super) async fn id(
@@ -23,7 +24,7 @@ pub(super) async fn id(
     match client.call(&words, ASK).await {
         // Apple prints a description; its digest is in there, and all that matters is
         // whether it changes.
-        Ok(text) => Ok(format!("{:x}", fingerprint(text.trim()))),
+        Ok(text) => Ok(format!("{:x}", fnv(FNV, text.trim().as_bytes()))),
         Err(e @ RuntimeError::Missing { .. }) => Err(e),
         Err(e) => Err(RuntimeError::Unusable {
             runtime: dialect.program().to_owned(),
@@ -33,11 +34,4 @@ pub(super) async fn id(
             ),
         }),
     }
-}
-
-/// FNV-1a: only to tell one text from another, on any machine and build.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
