@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::start::failed;
+use super::start::{failed, unusable};
 use super::{Health, Limits, Mount, Runtime, RuntimeError, Spec, VM, io_error};
 use crate::ids::{Folder, Incarnation, random_hex};
 use crate::tree::Tree;
@@ -65,22 +65,14 @@ pub struct Question<'a> {
 
 /// Runs the guest and judges.
 pub async fn ask(question: Question<'_>) -> Result<Health, RuntimeError> {
-    let unusable = |reason: String| RuntimeError::Unusable {
-        runtime: question.runtime.name().to_owned(),
-        reason,
-    };
+    let unusable = |reason: String| unusable(question.runtime.name(), reason);
     let place = Place::new(question.place, question.user)?;
     let stop = question.deadline / 4;
-    let seen = match tokio::time::timeout(question.deadline - stop, run(&question, &place)).await {
-        Ok(result) => result.map_err(|e| match e {
-            Failure::Guest(said) => unusable((question.explain)(&said)),
-            Failure::Runtime(e) => e,
-        }),
-        Err(_) => Err(unusable(format!(
-            "the probe did not end within {} ms",
-            (question.deadline - stop).as_millis()
-        ))),
-    };
+    let seen = tokio::time::timeout(question.deadline - stop, run(&question, &place)).await;
+    let seen = seen.unwrap_or_else(|_| {
+        let most = (question.deadline - stop).as_millis();
+        Err(unusable(format!("the probe did not end within {most} ms")))
+    });
     let stopped = question.runtime.stop(&place.id, Incarnation(1), stop).await;
     let machine = question.boundary == VM;
     let limits = judge(&seen?, &place.nonce, question.user.0, machine).map_err(unusable)?;
@@ -95,26 +87,15 @@ pub async fn ask(question: Question<'_>) -> Result<Health, RuntimeError> {
     })
 }
 
-enum Failure {
-    /// It ended badly and said this.
-    Guest(String),
-    Runtime(RuntimeError),
-}
-
-impl From<RuntimeError> for Failure {
-    fn from(e: RuntimeError) -> Failure {
-        Failure::Runtime(e)
-    }
-}
-
 /// Runs the guest and returns its report.
-async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> {
+async fn run(question: &Question<'_>, place: &Place) -> Result<String, RuntimeError> {
     let mount = |name: &str, guest: &str, writable| Mount {
         host: place.dir.join(name),
         guest: guest.into(),
         writable,
     };
-    let lost = |e: io::Error| Failure::Runtime(io_error("watch", &place.dir, e));
+    let lost = |e: io::Error| io_error("watch", &place.dir, e);
+    let broken = |said: &str| unusable(question.runtime.name(), (question.explain)(said));
     let spec = Spec {
         install: place.id.clone(),
         incarnation: Incarnation(1),
@@ -136,12 +117,12 @@ async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> 
     }
     let status = running.child.wait().await.map_err(lost)?;
     if !status.success() {
-        return Err(Failure::Guest(String::from_utf8_lossy(&said).trim().to_owned()));
+        return Err(broken(String::from_utf8_lossy(&said).trim()));
     }
     let report = Tree::open(&place.dir.join("group")).and_then(|tree| tree.read("report", 4096));
     match report {
         Ok(report) => Ok(String::from_utf8_lossy(&report).into_owned()),
-        Err(e) => Err(Failure::Guest(format!("the guest's report: {e}"))),
+        Err(e) => Err(broken(&format!("the guest's report: {e}"))),
     }
 }
 

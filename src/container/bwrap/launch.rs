@@ -161,8 +161,7 @@ pub fn bwrap() -> Result<PathBuf, RuntimeError> {
 
 /// A program of this system, or how to get it.
 pub fn need(tool: &str, remedy: &str) -> Result<PathBuf, RuntimeError> {
-    find(tool)
-        .ok_or_else(|| RuntimeError::Missing { tool: tool.to_owned(), remedy: remedy.to_owned() })
+    find(tool).ok_or_else(|| start::missing(tool, remedy))
 }
 
 /// An executable in the directories that every Linux has. Not `PATH`: both layers

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::ASK;
 use super::client::Client;
 use crate::container::RuntimeError;
+use crate::container::start::unusable;
 
 /// Pauses between the tries to start the service.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
@@ -54,10 +55,8 @@ pub async fn version(client: &Client) -> Result<(String, Option<String>), Runtim
         return Ok((number(text.lines().next().unwrap_or_default()), None));
     };
     if !known(&tool) {
-        return Err(RuntimeError::Unusable {
-            runtime: "container".to_owned(),
-            reason: format!("version {tool} is too old: brew upgrade container (0.12 or newer)"),
-        });
+        let reason = format!("version {tool} is too old: brew upgrade container (0.12 or newer)");
+        return Err(unusable("container", reason));
     }
     let skew = service.filter(|service| *service != tool).map(|service| {
         format!("container is {tool} and its service still {service}: container system stop && container system start")

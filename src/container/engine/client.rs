@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{ASK, Dialect};
 use crate::container::RuntimeError;
+use crate::container::start::{failed, missing};
 
 /// What clients need of the daemon's environment: where the engine is and where its
 /// files are. Nothing else is handed on, least of all a credential.
@@ -69,7 +70,7 @@ impl Client {
         let output = match tokio::time::timeout(deadline, output).await {
             Ok(output) => output.map_err(|e| self.cannot_run(e))?,
             Err(_) => {
-                return Err(RuntimeError::Failed(format!(
+                return Err(failed(format!(
                     "`{}` did not answer within {} s and was given up: {}",
                     self.shown(words),
                     deadline.as_secs_f32().ceil(),
@@ -82,7 +83,7 @@ impl Client {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let said: String = said.trim().chars().filter(|c| *c != '\r').take(600).collect();
-        Err(RuntimeError::Failed(format!("`{}` failed: {said}", self.shown(words))))
+        Err(failed(format!("`{}` failed: {said}", self.shown(words))))
     }
 
     /// [`Client::call`] with plain words and the usual deadline; one trimmed line.
@@ -102,9 +103,9 @@ impl Client {
 
     /// Why the client itself could not be started.
     pub fn cannot_run(&self, e: std::io::Error) -> RuntimeError {
-        let tool = self.dialect.program().to_owned();
+        let tool = self.dialect.program();
         if e.kind() == std::io::ErrorKind::NotFound {
-            RuntimeError::Missing { tool, remedy: self.dialect.install().to_owned() }
+            missing(tool, self.dialect.install())
         } else {
             RuntimeError::Io { what: format!("cannot run {tool}"), source: e }
         }

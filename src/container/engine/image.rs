@@ -7,6 +7,7 @@ use super::ASK;
 use super::client::Client;
 use super::dialect::Dialect;
 use crate::container::RuntimeError;
+use crate::container::start::unusable;
 use crate::ids::{FNV, fnv};
 
 /// The id of an image that is there; an error says how to get it.
@@ -26,12 +27,10 @@ pub(super) async fn id(
         // whether it changes.
         Ok(text) => Ok(format!("{:x}", fnv(FNV, text.trim().as_bytes()))),
         Err(e @ RuntimeError::Missing { .. }) => Err(e),
-        Err(e) => Err(RuntimeError::Unusable {
-            runtime: dialect.program().to_owned(),
-            reason: format!(
-                "it has no image {image} ({e}); CONTAINER_RUNTIME={} nanoclaw image build",
-                dialect.program()
-            ),
-        }),
+        Err(e) => {
+            let runtime = dialect.program();
+            let remedy = format!("CONTAINER_RUNTIME={runtime} nanoclaw image build");
+            Err(unusable(runtime, format!("it has no image {image} ({e}); {remedy}")))
+        }
     }
 }
