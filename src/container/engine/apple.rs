@@ -1,7 +1,6 @@
 //! What only Apple's tool has: a service of its own that is down after a login, may
 //! be older than the tool, and takes its time to come up.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,9 +18,8 @@ const START: Duration = Duration::from_secs(60);
 /// Starts the service if it is down. It takes 10 to 30 seconds after a login, and
 /// the first tries fail.
 pub async fn wake(client: &Client) -> Result<(), RuntimeError> {
-    let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
     // Its exit code says it; the text changes with each version.
-    let Err(mut error) = client.call(&words(&["system", "status"]), ASK).await else {
+    let Err(mut error) = client.call(&["system", "status"], ASK).await else {
         return Ok(());
     };
     for pause in PAUSES {
@@ -30,9 +28,8 @@ pub async fn wake(client: &Client) -> Result<(), RuntimeError> {
         }
         tracing::warn!(%error, "Apple's container service is down: starting it");
         // Without the option it would ask at a terminal.
-        let start = words(&["system", "start", "--enable-kernel-install"]);
-        let started = client.call(&start, START).await;
-        match started.and(client.call(&words(&["system", "status"]), ASK).await) {
+        let started = client.call(&["system", "start", "--enable-kernel-install"], START).await;
+        match started.and(client.call(&["system", "status"], ASK).await) {
             Ok(_) => return Ok(()),
             Err(e) => error = e,
         }

@@ -1,7 +1,7 @@
 //! Calls of an engine's client, each under a deadline: every one of these programs
 //! is known to hang. The client is killed then and the error says so.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// A call that is not started yet.
-    pub fn command(&self, words: &[OsString]) -> Command {
+    pub fn command(&self, words: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).current_dir("/").kill_on_drop(true).env_clear();
         command
@@ -62,7 +62,7 @@ impl Client {
     /// What a call prints. An error has its words.
     pub async fn call(
         &self,
-        words: &[OsString],
+        words: &[impl AsRef<OsStr> + Sync],
         deadline: Duration,
     ) -> Result<String, RuntimeError> {
         let mut command = self.command(words);
@@ -86,15 +86,15 @@ impl Client {
         Err(failed(format!("`{}` failed: {said}", self.shown(words))))
     }
 
-    /// [`Client::call`] with plain words and the usual deadline; one trimmed line.
+    /// [`Client::call`] with the usual deadline; one trimmed line.
     pub async fn say<const N: usize>(&self, words: [&str; N]) -> Result<String, RuntimeError> {
-        Ok(self.call(&words.map(OsString::from), ASK).await?.trim().to_owned())
+        Ok(self.call(&words, ASK).await?.trim().to_owned())
     }
 
     /// The call as a person would type it, as far as it matters.
-    pub fn shown(&self, words: &[OsString]) -> String {
+    pub fn shown(&self, words: &[impl AsRef<OsStr>]) -> String {
         let mut shown = self.dialect.program().to_owned();
-        for word in words.iter().take(4).filter_map(|w| OsStr::to_str(w)) {
+        for word in words.iter().take(4).filter_map(|w| w.as_ref().to_str()) {
             shown.push(' ');
             shown.push_str(word);
         }

@@ -1,8 +1,6 @@
 //! The image that guests of an engine are made from: whether it is there, and how
 //! it is built.
 
-use std::ffi::OsString;
-
 use super::ASK;
 use super::client::Client;
 use super::dialect::Dialect;
@@ -21,7 +19,6 @@ pub(super) async fn id(
         words.extend(["--format", "{{.Id}}"]);
     }
     words.push(image);
-    let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
     match client.call(&words, ASK).await {
         // Apple prints a description; its digest is in there, and all that matters is
         // whether it changes.
