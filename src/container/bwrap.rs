@@ -35,7 +35,6 @@ use super::start::{incarnation, label, prefix, scratch, spawn};
 pub use super::user::DEFAULT_UID;
 use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec, failed, io_error, user};
 use crate::ids::Incarnation;
-use launch::Launch;
 use view::User;
 
 /// How often a stop looks again.
@@ -76,18 +75,13 @@ impl Bwrap {
         let user = User { uid, gid };
         let label = label(&spec.install, spec.incarnation)?;
         scratch(&spec.scratch)?;
-        let mut launch = Launch::new(spec, &label, user)?;
-        launch.outside = self.limiter().await.outside(&label, &spec.limits);
-        launch.inside = self.limiter().await.inside(&spec.limits);
+        let limiter = self.limiter().await;
         self.lock().insert(label.clone());
-        let started = self.limiter().await.create(&label, &spec.limits).and_then(|entrances| {
-            launch.entrances = entrances;
-            spawn(launch.command())
-        });
+        let started = launch::command(spec, &label, user, limiter).and_then(spawn);
         if started.is_err() {
             self.lock().remove(&label);
             // The start's error is the one to tell; an empty group is swept later.
-            let _ = self.limiter().await.remove(&label);
+            let _ = limiter.remove(&label);
         }
         started
     }
