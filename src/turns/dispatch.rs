@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind};
@@ -18,6 +18,7 @@ use super::state::{Event, State};
 use crate::db;
 use crate::ids::Folder;
 use crate::ipc::host::HostMailbox;
+use crate::lock::lock;
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -88,11 +89,6 @@ impl Watch {
             tracing::warn!(%error, "cannot watch a mailbox; looking every 2 s instead");
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section is one step, so what a panic left is whole.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// `data/ipc/<folder>/<incarnation>/out/<record>` -> folder; hidden names are

@@ -16,6 +16,7 @@ use crate::db::{Group, Ledger};
 use crate::ids::{Folder, Incarnation, random_hex};
 use crate::ipc::host::{HostMailbox, MailboxError};
 use crate::ipc::record::{HostRecord, Start};
+use crate::lock::lock;
 use crate::outbox::Outbox;
 use crate::prices::Prices;
 use crate::proxy::{Credential, Egress, Proxy, Serving, Tenant};
@@ -341,7 +342,7 @@ async fn listen(
             continue;
         }
         tracing::debug!(group = %folder, guest = text);
-        *tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
+        *lock(&tail) = text;
     }
 }
 
