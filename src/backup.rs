@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::crash;
 use crate::db::{self, SCHEMA_VERSION};
+use crate::ids::{FNV, fnv, random_hex};
 use crate::tree::{Tree, TreeError};
-use crate::turns::dispatch::random_hex;
 
 /// Deeper directories are left out.
 const DEPTH: usize = 100;
@@ -338,7 +338,7 @@ fn list(tree: &Tree, at: &Path, found: &mut Contents) -> Result<()> {
 }
 
 fn sum(mut file: std::fs::File) -> io::Result<(u64, String)> {
-    let (mut size, mut hash) = (0_u64, 0xcbf2_9ce4_8422_2325_u64);
+    let (mut size, mut hash) = (0_u64, FNV);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = file.read(&mut buffer)?;
@@ -346,9 +346,7 @@ fn sum(mut file: std::fs::File) -> io::Result<(u64, String)> {
             return Ok((size, format!("{hash:016x}")));
         }
         size += read as u64;
-        hash = buffer[..read]
-            .iter()
-            .fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        hash = fnv(hash, &buffer[..read]);
     }
 }
 

@@ -13,8 +13,10 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use crate::channel::pacing::Limits;
+use crate::container::engine::Dialect;
 use crate::db::Emoji;
 use crate::ids::{Folder, Incarnation};
+use crate::isolation;
 use crate::prices::{Prices, parse_dollars};
 use crate::proxy::{Credential, Secret};
 
@@ -110,12 +112,8 @@ pub struct WhatsAppTest {
 pub enum RuntimeChoice {
     /// The strongest that is ready.
     Auto,
-    /// Apple's container.
-    Container,
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
+    /// The containers of an engine.
+    Engine(Dialect),
     /// QEMU.
     Microvm,
     /// Bubblewrap.
@@ -269,7 +267,7 @@ impl Config {
             own_number: values.required(&ASSISTANT_HAS_OWN_NUMBER, |text| text.parse().ok())?,
             timezone,
             log_level: values.required(&LOG_LEVEL, log_level)?,
-            runtime: values.required(&CONTAINER_RUNTIME, runtime)?,
+            runtime: values.required(&CONTAINER_RUNTIME, isolation::named)?,
             image: values.required(&CONTAINER_IMAGE, |text| {
                 one_word(text).filter(|i| !i.starts_with('-'))
             })?,

@@ -190,11 +190,7 @@ async fn daemon(config: &Config) -> Check {
     let Some(holder) = Lock::holder(&config.data().join("nanoclaw.lock")) else {
         return check("daemon", Fine, "not running; `nanoclaw start` runs it", "");
     };
-    let connected = match crate::unix::short(&config.socket) {
-        Ok(short) => tokio::net::UnixStream::connect(short.path()).await,
-        Err(e) => Err(e),
-    };
-    match connected {
+    match crate::unix::connect(&config.socket).await {
         Ok(_) => check("daemon", Fine, format!("{holder}, takes connections"), ""),
         Err(e) => check(
             "daemon",

@@ -1,7 +1,8 @@
 //! Newtypes for the numbers that name things, so that a turn is never taken
-//! for an incarnation.
+//! for an incarnation; names that nobody can guess; and the one checksum.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,24 @@ impl<'de> Deserialize<'de> for Folder {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Folder::parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
     }
+}
+
+/// 128 random bits in hexadecimal: an installation's id, a container's token.
+pub fn random_hex() -> io::Result<String> {
+    let mut bytes = [0_u8; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|e| io::Error::new(e.kind(), format!("/dev/urandom: {e}")))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// What [`fnv`] begins with.
+pub const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a of more bytes. It tells texts apart, on any machine and build, and finds
+/// damage; it is nothing against forgery.
+pub fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

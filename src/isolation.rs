@@ -12,10 +12,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, RuntimeChoice};
-use crate::container::engine::{Dialect, Engine};
+use crate::config::Config;
+use crate::config::RuntimeChoice::{self, Auto, Bwrap, Engine, Microvm};
+use crate::container::engine::{self, Dialect};
 #[cfg(target_os = "linux")]
-use crate::container::microvm::{self, Microvm, sandbox::Accelerator};
+use crate::container::microvm::{self, sandbox::Accelerator};
 use crate::container::{Health, Runtime, user};
 #[cfg(target_os = "linux")]
 use crate::daemon::GUEST_PROGRAM;
@@ -28,9 +29,9 @@ const READY: Duration = Duration::from_secs(5);
 /// daemon, then engines. Docker and Podman on a Mac are not among them: the proxy's
 /// socket does not reach their guests.
 pub const LADDER: &[RuntimeChoice] = if cfg!(target_os = "macos") {
-    &[RuntimeChoice::Container]
+    &[Engine(Dialect::Apple)]
 } else {
-    &[RuntimeChoice::Microvm, RuntimeChoice::Bwrap, RuntimeChoice::Podman, RuntimeChoice::Docker]
+    &[Microvm, Bwrap, Engine(Dialect::Podman), Engine(Dialect::Docker)]
 };
 
 /// What was chosen, as the ledger keeps it.
@@ -82,7 +83,7 @@ pub async fn choose(config: &Config, ledger: &Ledger) -> anyhow::Result<Chosen> 
         return Ok(Chosen { runtime, owner, choice });
     }
     let (runtime, health, passed) = match config.runtime {
-        RuntimeChoice::Auto => strongest(config).await?,
+        Auto => strongest(config).await?,
         asked => {
             let runtime = build(config, asked).with_context(|| {
                 format!("no isolation, so no agent is started: {} does not exist on this system; use auto", name(asked))
@@ -125,63 +126,63 @@ pub async fn ready(runtime: &dyn Runtime) -> anyhow::Result<Health> {
 
 /// A runtime, or none where the system cannot have it.
 pub fn build(config: &Config, choice: RuntimeChoice) -> Option<Arc<dyn Runtime>> {
-    let engine = |dialect| -> Arc<dyn Runtime> {
-        Arc::new(Engine::new(dialect, &config.image, &config.data(), None))
-    };
     match choice {
-        RuntimeChoice::Auto => None,
+        Auto => None,
         #[cfg(target_os = "linux")]
-        RuntimeChoice::Microvm => Some(Arc::new(microvm(config)?)),
+        Microvm => Some(Arc::new(microvm(config)?)),
         #[cfg(not(target_os = "linux"))]
-        RuntimeChoice::Microvm => None,
-        RuntimeChoice::Container => Some(engine(Dialect::Apple)),
-        RuntimeChoice::Docker => Some(engine(Dialect::Docker)),
-        RuntimeChoice::Podman => Some(engine(Dialect::Podman)),
+        Microvm => None,
+        Engine(dialect) => {
+            Some(Arc::new(engine::Engine::new(dialect, &config.image, &config.data(), None)))
+        }
         #[cfg(target_os = "linux")]
-        RuntimeChoice::Bwrap => Some(Arc::new(crate::container::bwrap::Bwrap::new(None))),
+        Bwrap => Some(Arc::new(crate::container::bwrap::Bwrap::new(None))),
         #[cfg(not(target_os = "linux"))]
-        RuntimeChoice::Bwrap => None,
+        Bwrap => None,
     }
 }
 
 /// VMs as the settings want them.
 #[cfg(target_os = "linux")]
-fn microvm(config: &Config) -> Option<Microvm> {
+fn microvm(config: &Config) -> Option<microvm::Microvm> {
     let place = microvm::Place {
         program: std::env::current_exe().ok()?.with_file_name(GUEST_PROGRAM),
         cache: config.data().join("microvm"),
         kernels: vec![config.kernels.clone(), "/".into()],
     };
     let accelerator = if config.emulate { Accelerator::Software } else { Accelerator::Kvm };
-    Some(Microvm::new(place, accelerator))
+    Some(microvm::Microvm::new(place, accelerator))
 }
 
 /// As in `CONTAINER_RUNTIME`.
 pub fn name(choice: RuntimeChoice) -> &'static str {
     match choice {
-        RuntimeChoice::Auto => "auto",
-        RuntimeChoice::Container => "container",
-        RuntimeChoice::Docker => "docker",
-        RuntimeChoice::Podman => "podman",
-        RuntimeChoice::Microvm => "microvm",
-        RuntimeChoice::Bwrap => "bwrap",
+        Auto => "auto",
+        Engine(dialect) => dialect.program(),
+        Microvm => "microvm",
+        Bwrap => "bwrap",
     }
 }
 
-fn named(text: &str) -> Option<RuntimeChoice> {
-    use RuntimeChoice::{Bwrap, Container, Docker, Microvm, Podman};
-    [Container, Docker, Podman, Microvm, Bwrap].into_iter().find(|choice| name(*choice) == text)
+/// The one with this name.
+pub fn named(text: &str) -> Option<RuntimeChoice> {
+    let engines = [Dialect::Apple, Dialect::Docker, Dialect::Podman].map(Engine);
+    [Auto, Microvm, Bwrap].into_iter().chain(engines).find(|choice| name(*choice) == text)
+}
+
+/// Whether a program is installed.
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).exists())
 }
 
 /// The boot, the program, the user, what was asked for, and what is installed.
 fn depends_on(config: &Config) -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = |program: &&str| std::env::split_paths(&path).any(|dir| dir.join(program).exists());
     let programs: Vec<&str> =
         ["container", "docker", "podman", "qemu-system-x86_64", "qemu-system-aarch64", "bwrap"]
             .into_iter()
-            .filter(there)
+            .filter(|program| on_path(program))
             .collect();
     format!(
         "{} {} {} {} {} kvm:{}{} {}",

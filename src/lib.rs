@@ -17,6 +17,7 @@ pub mod crash;
 pub mod files;
 pub mod ids;
 pub mod ipc;
+pub mod lock;
 #[cfg(target_os = "linux")]
 pub mod machine;
 pub mod tree;

@@ -324,12 +324,10 @@ async fn settle(ledger: &Ledger, channel: &dyn Channel, jid: &str, ended: Vec<Tu
     for turn in ended {
         let messages = ledger.write(move |c| db::messages::of_turn(c, turn.0)).await;
         for message in messages.into_iter().flatten().filter(|m| m.chat_jid == jid) {
-            let state = match message.state.as_str() {
-                "answered" => MessageState::Answered,
-                "failed" => MessageState::Failed,
-                _ => continue,
-            };
-            channel.settled(jid, &message.id, state);
+            let state = MessageState::from_word(&message.state);
+            if let Some(state @ (MessageState::Answered | MessageState::Failed)) = state {
+                channel.settled(jid, &message.id, state);
+            }
         }
     }
 }

@@ -16,6 +16,8 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use crate::db::StoredMessage;
+
 pub mod chat_text;
 pub mod files;
 pub mod notices;
@@ -31,34 +33,6 @@ pub const BUDGET: usize = 200 * 1024;
 /// The least budget that leaves room for a message.
 const MIN_BUDGET: usize = 4096;
 
-/// One message as the agent sees it.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// The sender's name.
-    pub sender: String,
-    /// When it was sent.
-    pub time: DateTime<Utc>,
-    /// The text.
-    pub content: String,
-    /// Why it was not answered, if it called the agent in vain.
-    pub unanswered: Option<String>,
-    /// The message that it answers.
-    pub reply: Option<Reply>,
-    /// The files that came with it.
-    pub files: Vec<files::File>,
-}
-
-/// What a message answers, as far as the channel knows it.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// The id of the answered message.
-    pub id: String,
-    /// Who wrote it.
-    pub sender: Option<String>,
-    /// What it says.
-    pub text: Option<String>,
-}
-
 /// A rendered prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
@@ -73,7 +47,7 @@ pub struct Prompt {
 ///
 /// Where they do not fit, messages longer than half the budget are cut to that,
 /// and then the oldest are left out; the prompt says both.
-pub fn render(messages: &[Message], zone: Tz, budget: usize) -> Prompt {
+pub fn render(messages: &[StoredMessage], zone: Tz, budget: usize) -> Prompt {
     let budget = budget.max(MIN_BUDGET);
     let whole = assemble(&lines(messages, zone, usize::MAX), zone, 0);
     if whole.len() <= budget {
@@ -103,7 +77,7 @@ fn assemble(lines: &[String], zone: Tz, left_out: usize) -> String {
     format!("<context timezone=\"{zone}\" />\n{note}<messages>\n{}\n</messages>", lines.join("\n"))
 }
 
-fn lines(messages: &[Message], zone: Tz, limit: usize) -> Vec<String> {
+fn lines(messages: &[StoredMessage], zone: Tz, limit: usize) -> Vec<String> {
     messages
         .iter()
         .map(|message| {
@@ -114,7 +88,7 @@ fn lines(messages: &[Message], zone: Tz, limit: usize) -> Vec<String> {
 }
 
 /// One `message` element of at most `limit` bytes.
-fn line(message: &Message, zone: Tz, limit: usize) -> String {
+fn line(message: &StoredMessage, zone: Tz, limit: usize) -> String {
     // A cut line keeps names and ids to a size that leaves room for text.
     let (of_name, of_quote) =
         if limit == usize::MAX { (limit, limit) } else { (limit / 16, limit / 4) };
@@ -122,17 +96,20 @@ fn line(message: &Message, zone: Tz, limit: usize) -> String {
 
     let mut head = format!(
         "<message sender=\"{}\" time=\"{}\"",
-        attribute(&message.sender),
-        local_time(message.time, zone)
+        attribute(&message.sender_name),
+        local_time(message.timestamp.parse().unwrap_or_default(), zone)
     );
-    if let Some(reply) = &message.reply {
-        head += &format!(" reply_to=\"{}\"", attribute(&reply.id));
+    if let Some(id) = &message.reply_to {
+        head += &format!(" reply_to=\"{}\"", attribute(id));
     }
-    if let Some(reason) = &message.unanswered {
+    // It called the agent in vain.
+    if let Some(reason) = message.reason.as_ref().filter(|_| message.state == "context") {
         head += &format!(" not_answered=\"{}\"", attribute(reason));
     }
     head.push('>');
-    if let Some(Reply { sender: Some(sender), text: Some(text), .. }) = &message.reply {
+    if let (Some(_), Some(sender), Some(text)) =
+        (&message.reply_to, &message.reply_sender, &message.reply_content)
+    {
         let (text, rest) = escape_within(text, of_quote);
         let more = if rest > 0 { "..." } else { "" };
         head += &format!(
@@ -140,7 +117,7 @@ fn line(message: &Message, zone: Tz, limit: usize) -> String {
             attribute(sender)
         );
     }
-    head += &files::elements(&message.files, of_quote);
+    head += &files::elements(&message.attachments, of_quote);
     let tail = "</message>";
     let note = |rest: usize| {
         format!("\n[cut here: {rest} more bytes did not fit; read_history shows the whole message]")

@@ -68,14 +68,14 @@ impl<'a> Origin<'a> {
     /// Who asks, and in which attempt; refused if the turn is another container's.
     fn asker(&self, c: &Connection) -> db::Result<(Asker<'a>, u32)> {
         let Origin { group, incarnation, turn, zone, file } = *self;
-        let facts = db::turns::facts(c, turn)?
+        let found = db::turns::row(c, turn.0)?
             .filter(|f| f.folder == group.folder.as_str() && f.incarnation == Some(incarnation));
-        let Some(facts) = facts else {
+        let Some(row) = found else {
             return refuse(format!("turn {turn} is not this container's"));
         };
         let trusted = db::turns::all_trusted(c, incarnation)?;
-        let chat = db::turns::jid(c, turn)?;
-        Ok((Asker { group, chat, turn: Some(turn), trusted, zone, file }, facts.attempt))
+        let (chat, turn) = (row.chat_jid, Some(turn));
+        Ok((Asker { group, chat, turn, trusted, zone, file }, row.attempt))
     }
 }
 

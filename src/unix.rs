@@ -1,8 +1,23 @@
-//! Unix socket paths. `sun_path` holds about 100 bytes, and an installation may
-//! lie deeper than that.
+//! Unix sockets, however deep they lie: `sun_path` holds about 100 bytes, and an
+//! installation may lie deeper than that.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// Listens at `path`, which is made, with this mode.
+pub fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(short(path)?.path())?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// Connects to whoever listens at `path`.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(short(path)?.path()).await
+}
 
 /// A path that a socket can be bound or connected at, valid while this lives.
 pub struct Short {

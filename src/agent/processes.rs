@@ -9,12 +9,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use std::{fs, io};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::process::{Child, Command};
+
+use crate::lock::lock;
 
 /// The environment variable that marks the descendants of one CLI.
 pub const TAG: &str = "NANOCLAW_SESSION";
@@ -109,14 +111,14 @@ impl WaitedFor {
 
     /// To be made before the next await after the start of `pid`.
     pub fn new(pid: i32) -> WaitedFor {
-        WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+        lock(&WAITED_FOR).push(pid);
         WaitedFor(pid)
     }
 }
 
 impl Drop for WaitedFor {
     fn drop(&mut self) {
-        WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner).retain(|&pid| pid != self.0);
+        lock(&WAITED_FOR).retain(|&pid| pid != self.0);
     }
 }
 
@@ -124,7 +126,7 @@ impl Drop for WaitedFor {
 /// the container's limit of processes.
 pub fn reap_orphans() {
     let me = rustix::process::getpid().as_raw_nonzero().get();
-    let kept = WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = lock(&WAITED_FOR);
     for dead in table().iter().filter(|p| p.zombie && p.parent == me && !kept.contains(&p.pid)) {
         let _ = waitpid(Pid::from_raw(dead.pid), WaitOptions::NOHANG);
     }
@@ -172,7 +174,8 @@ fn table() -> Vec<Process> {
     .collect()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

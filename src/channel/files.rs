@@ -14,9 +14,8 @@ use serde_json::Value;
 
 use crate::db::Attachment;
 use crate::files;
-use crate::ids::Folder;
+use crate::ids::{Folder, random_hex};
 use crate::tree::{Owner, Tree, TreeError, UNFINISHED};
-use crate::turns::dispatch::random_hex;
 
 /// The longest path that is looked at, in bytes.
 const MAX_PATH: usize = 4096;

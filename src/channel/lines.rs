@@ -12,7 +12,6 @@ use crate::unix;
 
 /// A socket that nobody answers on is left over from a crash and replaced.
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
@@ -27,9 +26,7 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
             Err(_) => std::fs::remove_file(path)?,
         }
     }
-    let listener = UnixListener::bind(unix::short(path)?.path())?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    unix::bind(path, 0o600)
 }
 
 /// What was read.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, BufReader};
@@ -19,6 +19,7 @@ use super::wire::{FromClient, MAX_LINE, ToClient};
 use super::{Channel, Inlet, Mark, SendError, wire};
 use crate::container::Boxed;
 use crate::db::{Delivery, MessageState, OutboxRow};
+use crate::lock::lock;
 
 /// The prefix of the terminal's addresses: whoever reaches the socket under it is
 /// the owner at the keyboard.
@@ -100,12 +101,8 @@ impl Socket {
         }))
     }
 
-    fn clients(&self) -> MutexGuard<'_, Vec<Arc<Client>>> {
-        self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     fn client_of(&self, jid: &str) -> Option<Arc<Client>> {
-        self.clients().iter().find(|c| jid.starts_with(&c.prefix)).cloned()
+        lock(&self.clients).iter().find(|c| jid.starts_with(&c.prefix)).cloned()
     }
 }
 
@@ -122,7 +119,7 @@ impl Channel for Socket {
         Box::pin(async move {
             let client = self.client_of(&row.chat_jid).ok_or(SendError::Offline)?;
             let (answer, answered) = oneshot::channel();
-            client.open().insert(row.channel_id.clone(), answer);
+            lock(&client.open).insert(row.channel_id.clone(), answer);
             let line = wire::send(row, &client.directory, client.files);
             let asked = async {
                 client.lines.send(line).await.map_err(|_| SendError::Offline)?;
@@ -160,13 +157,9 @@ impl Channel for Socket {
 }
 
 impl Client {
-    fn open(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Outcome>>> {
-        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// Tells whoever waits what became of a send; it comes back if nobody does.
     fn settle(&self, id: &str, outcome: Outcome) -> Result<(), Outcome> {
-        match self.open().remove(id) {
+        match lock(&self.open).remove(id) {
             Some(answer) => answer.send(outcome),
             None => Err(outcome),
         }
@@ -245,10 +238,10 @@ impl Connection {
         }
         drop(steps);
         if let Some(client) = self.client.take() {
-            self.socket.clients().retain(|c| !Arc::ptr_eq(c, &client));
+            lock(&self.socket.clients).retain(|c| !Arc::ptr_eq(c, &client));
             tracing::info!(channel = client.name, "disconnected");
             // Whoever waits for `sent` learns that nobody will say it.
-            client.open().clear();
+            lock(&client.open).clear();
         }
         // Acknowledgements of what is stored still leave, if anybody reads them.
         let _ = orderer.await;
@@ -349,7 +342,7 @@ impl Connection {
         if [&channel, &prefix].iter().any(|text| text.is_empty() || text.len() > 100) {
             return Err("hello needs a channel and a prefix of 1 to 100 bytes".into());
         }
-        let mut clients = self.socket.clients();
+        let mut clients = lock(&self.socket.clients);
         if let Some(other) =
             clients.iter().find(|c| c.prefix.starts_with(&prefix) || prefix.starts_with(&c.prefix))
         {

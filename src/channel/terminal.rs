@@ -10,7 +10,6 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
@@ -40,8 +39,7 @@ pub struct Terminal {
 impl Terminal {
     /// Connects to the daemon that listens at `socket`; `None` if there is none.
     pub async fn connect(socket: &Path, assistant: &str) -> anyhow::Result<Option<Terminal>> {
-        let Ok(short) = unix::short(socket) else { return Ok(None) };
-        let Ok(stream) = UnixStream::connect(short.path()).await else { return Ok(None) };
+        let Ok(stream) = unix::connect(socket).await else { return Ok(None) };
         let (reading, writing) = stream.into_split();
         let mut terminal = Terminal {
             reading: BufReader::new(reading).lines(),
@@ -132,7 +130,7 @@ impl Terminal {
     }
 
     async fn send(&mut self, line: &str) -> anyhow::Result<String> {
-        let id = crate::turns::dispatch::random_hex()?;
+        let id = crate::ids::random_hex()?;
         let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         self.say(&json!({"type": "message", "jid": self.jid, "id": id, "sender": "owner",
             "sender_name": "You", "content": line, "timestamp": now, "is_group": false, "from_me": true}))

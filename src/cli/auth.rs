@@ -82,11 +82,7 @@ impl Owner {
         match self {
             Owner::Here { poke, .. } => poke.notify_one(),
             // The daemon looks whenever somebody connects.
-            Owner::Daemon => {
-                if let Ok(short) = unix::short(&config.socket) {
-                    _ = tokio::net::UnixStream::connect(short.path()).await;
-                }
-            }
+            Owner::Daemon => _ = unix::connect(&config.socket).await,
         }
     }
 

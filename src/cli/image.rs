@@ -53,22 +53,14 @@ pub async fn run(config: &Config, command: &Image) -> anyhow::Result<Exit> {
 /// The engine that the settings name, else the first that is installed.
 fn engine(config: &Config) -> anyhow::Result<Dialect> {
     match config.runtime {
-        RuntimeChoice::Container => Ok(Dialect::Apple),
-        RuntimeChoice::Docker => Ok(Dialect::Docker),
-        RuntimeChoice::Podman => Ok(Dialect::Podman),
+        RuntimeChoice::Engine(dialect) => Ok(dialect),
         RuntimeChoice::Bwrap | RuntimeChoice::Microvm => bail!(
             "{} needs no image: set CONTAINER_RUNTIME to container, docker or podman for one",
             isolation::name(config.runtime)
         ),
-        RuntimeChoice::Auto => {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let installed = |e: &Dialect| {
-                std::env::split_paths(&path).any(|dir| dir.join(e.program()).exists())
-            };
-            [Dialect::Apple, Dialect::Podman, Dialect::Docker]
-                .into_iter()
-                .find(installed)
-                .context("no container engine is installed: sudo apt install podman uidmap, or brew install container on a Mac")
-        }
+        RuntimeChoice::Auto => [Dialect::Apple, Dialect::Podman, Dialect::Docker]
+            .into_iter()
+            .find(|engine| isolation::on_path(engine.program()))
+            .context("no container engine is installed: sudo apt install podman uidmap, or brew install container on a Mac"),
     }
 }

@@ -117,7 +117,9 @@ async fn change<T: Send + 'static>(
     step: impl FnOnce(&Connection) -> db::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     let changed = Ledger::open(&config.ledger())?.write(step).await?;
-    nudge(config);
+    // A daemon that runs looks for changed tasks whenever somebody connects; one that
+    // does not looks when it starts.
+    let _ = unix::connect(&config.socket).await;
     Ok(changed)
 }
 
@@ -159,14 +161,6 @@ async fn add_task(config: &Config, add: &Add) -> anyhow::Result<Exit> {
     .await?;
     say!("{} is scheduled, next run {}", task.id, next(config, &task));
     Ok(Exit::Ok)
-}
-
-/// A daemon that runs looks for changed tasks whenever somebody connects.
-fn nudge(config: &Config) {
-    if let Ok(short) = unix::short(&config.socket) {
-        // No daemon: it looks when it starts.
-        let _ = std::os::unix::net::UnixStream::connect(short.path());
-    }
 }
 
 fn next(config: &Config, task: &Task) -> String {

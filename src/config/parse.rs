@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use super::RuntimeChoice;
 #[cfg(feature = "test-server")]
 use super::{ConfigError, WhatsAppTest, settings, values::Values};
 use crate::channel::pacing::Limits;
 use crate::db::Emoji;
-use crate::isolation;
 
 /// One container for each GiB: a working CLI takes 200 MB, its tools the rest.
 pub fn containers_for(memory: Option<u64>) -> usize {
@@ -96,13 +94,6 @@ pub fn log_level(text: &str) -> Option<tracing::Level> {
     let word = if text.eq_ignore_ascii_case("fatal") { "error" } else { text };
     // The crate takes numbers, too.
     word.parse().ok().filter(|_| word.bytes().all(|b| b.is_ascii_alphabetic()))
-}
-
-/// A runtime by its name.
-pub fn runtime(text: &str) -> Option<RuntimeChoice> {
-    use RuntimeChoice::{Auto, Bwrap, Container, Docker, Microvm, Podman};
-    let all = [Auto, Container, Docker, Podman, Microvm, Bwrap];
-    all.into_iter().find(|choice| isolation::name(*choice) == text)
 }
 
 /// With a host.

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
@@ -35,7 +35,7 @@ use super::start::{incarnation, label, prefix, scratch, spawn};
 pub use super::user::DEFAULT_UID;
 use super::{Boxed, Health, Process, Running, Runtime, RuntimeError, Spec, failed, io_error, user};
 use crate::ids::Incarnation;
-use launch::Launch;
+use crate::lock::lock;
 use view::User;
 
 /// How often a stop looks again.
@@ -76,24 +76,15 @@ impl Bwrap {
         let user = User { uid, gid };
         let label = label(&spec.install, spec.incarnation)?;
         scratch(&spec.scratch)?;
-        let mut launch = Launch::new(spec, &label, user)?;
-        launch.outside = self.limiter().await.outside(&label, &spec.limits);
-        launch.inside = self.limiter().await.inside(&spec.limits);
-        self.lock().insert(label.clone());
-        let started = self.limiter().await.create(&label, &spec.limits).and_then(|entrances| {
-            launch.entrances = entrances;
-            spawn(launch.command())
-        });
+        let limiter = self.limiter().await;
+        lock(&self.started).insert(label.clone());
+        let started = launch::command(spec, &label, user, limiter).and_then(spawn);
         if started.is_err() {
-            self.lock().remove(&label);
+            lock(&self.started).remove(&label);
             // The start's error is the one to tell; an empty group is swept later.
-            let _ = self.limiter().await.remove(&label);
+            let _ = limiter.remove(&label);
         }
         started
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,7 +128,7 @@ impl Runtime for Bwrap {
             let started = Arc::clone(&self.started);
             blocking(move || {
                 end(&limiter, &label, Instant::now() + deadline)?;
-                let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut started = lock(&started);
                 started.remove(&label);
                 sweep(&limiter, &prefix, &started);
                 Ok(())

@@ -18,7 +18,6 @@ mod listing;
 mod seccomp;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -97,7 +96,7 @@ impl Engine {
     async fn inside(&self) -> Option<&Inside> {
         let found = self.inside.get_or_init(|| async {
             let own = nested::own_id()?;
-            let words = ["inspect", "--format", "{{json .Mounts}}", &own].map(OsString::from);
+            let words = ["inspect", "--format", "{{json .Mounts}}", &own];
             let mounts = match self.dialect {
                 Dialect::Apple => return None,
                 // An engine that does not know us is in here with us.
@@ -178,10 +177,8 @@ impl Engine {
             }
             let (grace, name) = (GRACE.to_string(), name.as_str());
             // Neither may tell the truth, so their answers are not asked: the list is.
-            let stop = ["stop", "-t", &grace, name].map(OsString::from);
-            let _ = self.client.call(&stop, ASK.min(left)).await;
-            let remove = ["rm", "-f", name].map(OsString::from);
-            let _ = self.client.call(&remove, ASK.min(left)).await;
+            let _ = self.client.call(&["stop", "-t", &grace, name], ASK.min(left)).await;
+            let _ = self.client.call(&["rm", "-f", name], ASK.min(left)).await;
             tokio::time::sleep(STOP_POLL.min(left)).await;
         }
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::{Resource, getrlimit};
 
 use super::process::kill_if;
-use super::{Limits, RuntimeError};
+use super::{Limits, RuntimeError, io_error};
 
 /// Where control groups are mounted.
 pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -311,10 +311,6 @@ pub fn scope_from(printed: &str) -> Option<Limiter> {
     let words: Vec<&str> = printed.split_whitespace().collect();
     let controllers: Vec<_> = CONTROLLERS.into_iter().filter(|c| words.contains(c)).collect();
     (!controllers.is_empty()).then_some(Limiter::Scope { controllers })
-}
-
-fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
-    RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use super::bwrap::view::User;
 use super::bwrap::{alive, blocking, end, seccomp};
 use super::limits::Limiter;
 use super::probe::{Question, ask};
-use super::start::{self, label, prefix, scratch, spawn, write};
+use super::start::{self, label, missing, prefix, scratch, spawn, unusable, write};
 use super::{
     Boxed, Health, Running, Runtime, RuntimeError, Spec, VM, checked, failed, io_error, user,
 };
@@ -148,7 +148,7 @@ impl Runtime for Microvm {
             if self.accelerator == Accelerator::Kvm
                 && let Some(why) = kvm(Path::new("/dev/kvm"))
             {
-                return Err(unusable(why));
+                return Err(unusable("microvm", why));
             }
             let prepared = self.prepared().await?;
             Ok(format!("{:?} {}", self.accelerator, prepared.initramfs.display()))
@@ -188,9 +188,8 @@ impl Runtime for Microvm {
 /// Finds the tools and makes kernel and initramfs ready.
 fn prepare(place: &Place) -> Result<Prepared, RuntimeError> {
     let tools = tools(place)?;
-    let program = fs::read(&place.program).map_err(|_| RuntimeError::Missing {
-        tool: place.program.display().to_string(),
-        remedy: "./nanoclaw.sh install builds it".to_owned(),
+    let program = fs::read(&place.program).map_err(|_| {
+        missing(&place.program.to_string_lossy(), "./nanoclaw.sh install builds it")
     })?;
     let about = |path: &Path| fs::metadata(path).map(|m| (m.len(), m.mtime(), m.mtime_nsec()));
     let key = (about(&place.program).ok(), about(&tools.kernel.image).ok());
@@ -218,12 +217,8 @@ fn digest(value: &impl std::hash::Hash) -> u64 {
 
 fn tools(place: &Place) -> Result<Tools, RuntimeError> {
     if std::env::consts::ARCH != "x86_64" {
-        return Err(unusable("VMs are started on x86-64 only"));
+        return Err(unusable("microvm", "VMs are started on x86-64 only"));
     }
-    let missing = |tool: &str, remedy: &str| RuntimeError::Missing {
-        tool: tool.to_owned(),
-        remedy: remedy.to_owned(),
-    };
     let qemu = need("qemu-system-x86_64", "sudo apt install qemu-system-x86")?;
     let found = FILE_SERVERS.iter().map(PathBuf::from).find(|path| path.is_file());
     let virtiofsd = found.ok_or_else(|| missing("virtiofsd", "sudo apt install virtiofsd"))?;
@@ -258,7 +253,7 @@ async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
     };
     let health = ask(question).await.map_err(|error| match error {
         RuntimeError::Unusable { reason, .. } if runtime.accelerator == Accelerator::Kvm => {
-            unusable(format!("KVM is of no use here ({reason}): {EMULATE}"))
+            unusable("microvm", format!("KVM is of no use here ({reason}): {EMULATE}"))
         }
         other => other,
     })?;
@@ -269,10 +264,6 @@ async fn probe(runtime: &Microvm) -> Result<Health, RuntimeError> {
 
 /// What helps where there is no KVM.
 const EMULATE: &str = "NANOCLAW_MICROVM=emulate works without, slowly";
-
-fn unusable(reason: impl Into<String>) -> RuntimeError {
-    RuntimeError::Unusable { runtime: "microvm".to_owned(), reason: reason.into() }
-}
 
 /// Why guests cannot use KVM, as far as the device says it.
 fn kvm(device: &Path) -> Option<String> {

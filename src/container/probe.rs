@@ -5,15 +5,16 @@
 //! is believed beyond the comparison.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
+use super::start::{failed, unusable};
 use super::{Health, Limits, Mount, Runtime, RuntimeError, Spec, VM, io_error};
-use crate::ids::{Folder, Incarnation};
+use crate::ids::{Folder, Incarnation, random_hex};
 use crate::tree::Tree;
 
 /// What the runtime that is asked about is held to.
@@ -64,22 +65,14 @@ pub struct Question<'a> {
 
 /// Runs the guest and judges.
 pub async fn ask(question: Question<'_>) -> Result<Health, RuntimeError> {
-    let unusable = |reason: String| RuntimeError::Unusable {
-        runtime: question.runtime.name().to_owned(),
-        reason,
-    };
+    let unusable = |reason: String| unusable(question.runtime.name(), reason);
     let place = Place::new(question.place, question.user)?;
     let stop = question.deadline / 4;
-    let seen = match tokio::time::timeout(question.deadline - stop, run(&question, &place)).await {
-        Ok(result) => result.map_err(|e| match e {
-            Failure::Guest(said) => unusable((question.explain)(&said)),
-            Failure::Runtime(e) => e,
-        }),
-        Err(_) => Err(unusable(format!(
-            "the probe did not end within {} ms",
-            (question.deadline - stop).as_millis()
-        ))),
-    };
+    let seen = tokio::time::timeout(question.deadline - stop, run(&question, &place)).await;
+    let seen = seen.unwrap_or_else(|_| {
+        let most = (question.deadline - stop).as_millis();
+        Err(unusable(format!("the probe did not end within {most} ms")))
+    });
     let stopped = question.runtime.stop(&place.id, Incarnation(1), stop).await;
     let machine = question.boundary == VM;
     let limits = judge(&seen?, &place.nonce, question.user.0, machine).map_err(unusable)?;
@@ -94,30 +87,19 @@ pub async fn ask(question: Question<'_>) -> Result<Health, RuntimeError> {
     })
 }
 
-enum Failure {
-    /// It ended badly and said this.
-    Guest(String),
-    Runtime(RuntimeError),
-}
-
-impl From<RuntimeError> for Failure {
-    fn from(e: RuntimeError) -> Failure {
-        Failure::Runtime(e)
-    }
-}
-
 /// Runs the guest and returns its report.
-async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> {
+async fn run(question: &Question<'_>, place: &Place) -> Result<String, RuntimeError> {
     let mount = |name: &str, guest: &str, writable| Mount {
         host: place.dir.join(name),
         guest: guest.into(),
         writable,
     };
-    let failed = |e: io::Error| Failure::Runtime(io_error("watch", &place.dir, e));
+    let lost = |e: io::Error| io_error("watch", &place.dir, e);
+    let broken = |said: &str| unusable(question.runtime.name(), (question.explain)(said));
     let spec = Spec {
         install: place.id.clone(),
         incarnation: Incarnation(1),
-        group: Folder::parse("probe").map_err(|e| RuntimeError::Failed(e.to_string()))?,
+        group: Folder::parse("probe").map_err(|e| failed(e.to_string()))?,
         mounts: vec![
             mount("group", "/workspace/group", true),
             mount("global", "/workspace/global", false),
@@ -131,16 +113,16 @@ async fn run(question: &Question<'_>, place: &Place) -> Result<String, Failure> 
     let mut said = Vec::new();
     if let Some(stderr) = running.child.stderr.take() {
         // Bounded, since it may be anything; what is left is not needed.
-        stderr.take(4096).read_to_end(&mut said).await.map_err(failed)?;
+        stderr.take(4096).read_to_end(&mut said).await.map_err(lost)?;
     }
-    let status = running.child.wait().await.map_err(failed)?;
+    let status = running.child.wait().await.map_err(lost)?;
     if !status.success() {
-        return Err(Failure::Guest(String::from_utf8_lossy(&said).trim().to_owned()));
+        return Err(broken(String::from_utf8_lossy(&said).trim()));
     }
     let report = Tree::open(&place.dir.join("group")).and_then(|tree| tree.read("report", 4096));
     match report {
         Ok(report) => Ok(String::from_utf8_lossy(&report).into_owned()),
-        Err(e) => Err(Failure::Guest(format!("the guest's report: {e}"))),
+        Err(e) => Err(broken(&format!("the guest's report: {e}"))),
     }
 }
 
@@ -195,6 +177,7 @@ struct Place {
 
 impl Place {
     fn new(parent: &Path, (uid, gid): (u32, u32)) -> Result<Place, RuntimeError> {
+        let random = || random_hex().map_err(|e| failed(e.to_string()));
         let (id, nonce) = (format!("probe-{}", random()?), random()?);
         let dir = parent.join(format!("nanoclaw-{id}"));
         let create = |dir: &Path, mode: u32| {
@@ -215,7 +198,7 @@ impl Place {
             for dir in [group, global] {
                 Tree::open(&dir)
                     .and_then(|t| t.chown_all(uid, gid))
-                    .map_err(|e| RuntimeError::Failed(e.to_string()))?;
+                    .map_err(|e| failed(e.to_string()))?;
             }
         }
         Ok(place)
@@ -229,15 +212,6 @@ impl Drop for Place {
             let _ = Tree::open(parent).and_then(|tree| tree.remove_all(name));
         }
     }
-}
-
-fn random() -> Result<String, RuntimeError> {
-    let path = Path::new("/dev/urandom");
-    let mut bytes = [0_u8; 12];
-    fs::File::open(path)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| io_error("read", path, e))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -16,6 +16,16 @@ pub fn failed(text: impl Into<String>) -> RuntimeError {
     RuntimeError::Failed(text.into())
 }
 
+/// A tool that is not installed, and the command that mends it.
+pub fn missing(tool: &str, remedy: &str) -> RuntimeError {
+    RuntimeError::Missing { tool: tool.to_owned(), remedy: remedy.to_owned() }
+}
+
+/// A runtime that does not isolate here: what was seen, and what to do.
+pub fn unusable(runtime: &str, reason: impl Into<String>) -> RuntimeError {
+    RuntimeError::Unusable { runtime: runtime.to_owned(), reason: reason.into() }
+}
+
 pub fn io_error(what: &str, path: &Path, source: io::Error) -> RuntimeError {
     RuntimeError::Io { what: format!("cannot {what} {}", path.display()), source }
 }

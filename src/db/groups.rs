@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::ledger::{LedgerError, Result, refuse};
 use super::people;
 use super::rooms::Closed;
-use super::sql::{FromRow, Sql, row};
+use super::sql::{FromRow, Sql, row, words};
 use crate::ids::Folder;
 
 mod meant;
@@ -54,36 +54,22 @@ row! {
     }
 }
 
-/// Who may wake a group's agent besides the owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Speakers {
-    /// Whoever the sender allowlist lets.
-    Everybody,
-    /// People whom the owner knows.
-    Known,
-    /// Nobody.
-    Owner,
+words! {
+    /// Who may wake a group's agent besides the owner.
+    pub enum Speakers {
+        /// Whoever the sender allowlist lets.
+        Everybody = "everybody",
+        /// People whom the owner knows.
+        Known = "known",
+        /// Nobody.
+        Owner = "owner",
+    }
 }
 
 impl Speakers {
-    /// The word in the ledger and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Speakers::Everybody => "everybody",
-            Speakers::Known => "known",
-            Speakers::Owner => "owner",
-        }
-    }
-
     /// Who is meant by a word: those of [`Speakers::as_str`], and `me` for the owner.
     pub fn parse(word: &str) -> Option<Speakers> {
-        match word {
-            "everybody" => Some(Speakers::Everybody),
-            "known" => Some(Speakers::Known),
-            "owner" | "me" => Some(Speakers::Owner),
-            _ => None,
-        }
+        if word == "me" { Some(Speakers::Owner) } else { Speakers::from_word(word) }
     }
 
     /// What a word in the ledger means.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::files::{self, Attachment};
 use super::ledger::Result;
+use super::sql::{Sql, row};
 
 /// The most words of a query: each is looked up by itself.
 pub const MOST_WORDS: usize = 16;
@@ -16,21 +17,23 @@ pub const MOST_WORDS: usize = 16;
 /// it, since several may have one time.
 pub type Place = (i64, i64);
 
-/// Something that was said.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    /// Where it stands: what comes before this place is the page before.
-    pub place: Place,
-    /// When, as the network says (ISO 8601).
-    pub time: String,
-    /// The chat's address.
-    pub chat_jid: String,
-    /// Who; none for the assistant.
-    pub sender: Option<String>,
-    /// What.
-    pub text: String,
-    /// The files that came with it.
-    pub files: Vec<Attachment>,
+row! {
+    /// Something that was said.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Said {
+        /// Where it stands: what comes before this place is the page before.
+        pub place: Place,
+        /// When, as the network says (ISO 8601).
+        pub time: String,
+        /// The chat's address.
+        pub chat_jid: String,
+        /// Who; none for the assistant.
+        pub sender: Option<String>,
+        /// What.
+        pub text: String,
+        /// The files that came with it.
+        pub files: Vec<Attachment> => files::decode,
+    }
 }
 
 /// Where it is stored: table, row, time, what is shown of it, the other columns. The
@@ -84,18 +87,8 @@ pub fn page(
                  ORDER BY search.rowid DESC LIMIT ?4"
             ),
         };
-        let mut statement = c.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![folder, before.0, before.1, limit, words], |r| {
-            Ok(Said {
-                place: (r.get(0)?, r.get(1)?),
-                time: r.get(2)?,
-                chat_jid: r.get(3)?,
-                sender: r.get(4)?,
-                text: r.get(5)?,
-                files: files::decode(r.get(6)?),
-            })
-        })?;
-        found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+        let params = params![folder, before.0, before.1, limit, words];
+        found.extend(c.all::<Said, Vec<_>>(sql, params)?);
     }
     found.sort_by_key(|said| said.place);
     let surplus = found.len().saturating_sub(limit as usize);

@@ -186,7 +186,7 @@ impl Ledger {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |transaction| {
             let outcome = match transaction {
-                Ok(connection) => in_savepoint(connection, change),
+                Ok(connection) => whole(connection, change),
                 Err(reason) => Err(LedgerError::Commit(reason.into())),
             };
             let wrong = match &outcome {
@@ -328,16 +328,9 @@ fn write_batch(connection: &Connection, jobs: &mut impl Iterator<Item = Job>) ->
     lost.or(last)
 }
 
-/// Runs `change`, which is part of a larger one, so that an error undoes all of it
+/// Runs `change`, which may be part of a larger one, so that an error undoes all of it
 /// and nothing else.
 pub fn whole<T>(
-    connection: &Connection,
-    change: impl FnOnce(&Connection) -> Result<T>,
-) -> Result<T> {
-    in_savepoint(connection, change)
-}
-
-fn in_savepoint<T>(
     connection: &Connection,
     change: impl FnOnce(&Connection) -> Result<T>,
 ) -> Result<T> {

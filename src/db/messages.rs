@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, Attachment};
 use super::ledger::Result;
 use super::now_ms;
-use super::sql::{Sql, row};
+use super::sql::{Sql, row, words};
 use crate::ids::TurnId;
 
 /// The messages of a chat that are kept for the next turn to show, the newest: far more
@@ -59,32 +59,19 @@ pub struct Incoming {
     pub is_unread: bool,
 }
 
-/// A message's state, as `messages.state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MessageState {
-    /// Will reach no agent.
-    Ignored,
-    /// Reaches the agent with the next turn.
-    Context,
-    /// Waits for a turn of its own making.
-    Queued,
-    /// Its turn ended well.
-    Answered,
-    /// Its turn ended badly, and the chat was told.
-    Failed,
-}
-
-impl MessageState {
-    /// The word in the ledger.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            MessageState::Ignored => "ignored",
-            MessageState::Context => "context",
-            MessageState::Queued => "queued",
-            MessageState::Answered => "answered",
-            MessageState::Failed => "failed",
-        }
+words! {
+    /// A message's state, as `messages.state`.
+    pub enum MessageState {
+        /// Will reach no agent.
+        Ignored = "ignored",
+        /// Reaches the agent with the next turn.
+        Context = "context",
+        /// Waits for a turn of its own making.
+        Queued = "queued",
+        /// Its turn ended well.
+        Answered = "answered",
+        /// Its turn ended badly, and the chat was told.
+        Failed = "failed",
     }
 }
 
@@ -99,7 +86,7 @@ pub enum Stored {
 
 row! {
     /// A message as it stands in the ledger.
-    #[derive(Clone, Debug, PartialEq, Serialize)]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize)]
     pub struct StoredMessage {
         /// Its place in the order of all messages.
         pub seq: i64,

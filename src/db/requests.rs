@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::ledger::Result;
 use super::now_ms;
 use super::sql::Sql;
-use crate::ids::{Incarnation, TurnId};
+use crate::ids::{FNV, Incarnation, TurnId, fnv};
 
 /// A request that was answered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,10 +22,7 @@ pub struct Asked {
 /// keeps objects sorted). FNV-1a, 64 bits, is enough: the key also has the turn and
 /// the tool, so a forged collision can only give an agent its own answer again.
 pub fn digest(arguments: &Value) -> String {
-    let hash = arguments.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    format!("{:016x}", fnv(FNV, arguments.to_string().as_bytes()))
 }
 
 /// Which stored call of this kind the turn's next one is, from 1.

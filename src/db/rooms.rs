@@ -1,12 +1,11 @@
 //! Chats of several people: who is in them, and whether they can be written to.
 
 use rusqlite::{Connection, params};
-use serde::Serialize;
 
 use super::groups;
 use super::ledger::Result;
 use super::people;
-use super::sql::Sql;
+use super::sql::{Sql, words};
 
 /// A chat of several, as the network describes it.
 #[derive(Clone, Debug, Default)]
@@ -34,29 +33,19 @@ pub struct Member {
     pub is_admin: bool,
 }
 
-/// Why a chat cannot be written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Closed {
-    /// The account is not in it any more.
-    Removed,
-    /// Only its admins may write, and the account is none.
-    AdminsOnly,
+words! {
+    /// Why a chat cannot be written to.
+    pub enum Closed {
+        /// The account is not in it any more.
+        Removed = "removed",
+        /// Only its admins may write, and the account is none.
+        AdminsOnly = "admins_only",
+    }
 }
 
 impl Closed {
-    /// The word in the ledger.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Closed::Removed => "removed",
-            Closed::AdminsOnly => "admins_only",
-        }
-    }
-
     pub(super) fn stored(word: Option<String>) -> Option<Closed> {
-        [Closed::Removed, Closed::AdminsOnly]
-            .into_iter()
-            .find(|c| word.as_deref() == Some(c.as_str()))
+        Closed::from_word(&word?)
     }
 
     /// In a sentence for people.

@@ -138,6 +138,33 @@ macro_rules! row {
 }
 pub(in crate::db) use row;
 
+/// Declares an enum that stands in a column as a word, and in JSON as the same.
+macro_rules! words {
+    (
+        $(#[$about:meta])*
+        pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// The word in the ledger.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+
+            /// What the ledger means by a word.
+            pub fn from_word(word: &str) -> Option<$name> {
+                match word { $($word => Some($name::$variant),)* _ => None }
+            }
+        }
+    };
+}
+pub(in crate::db) use words;
+
 impl FromSql for Folder {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Folder::parse(value.as_str()?).map_err(FromSqlError::other)

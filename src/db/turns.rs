@@ -57,7 +57,7 @@ pub struct Claimed {
 }
 
 row! {
-    /// A turn for people to look at.
+    /// A turn as it stands in the ledger.
     #[derive(Clone, Debug, Serialize)]
     pub struct TurnRow {
         /// Its number.
@@ -72,8 +72,11 @@ row! {
         pub state: String,
         /// Attempts begun.
         pub attempt: u32,
+        /// Which conversation it belongs to.
+        #[serde(skip)]
+        pub session: Session => tasks::context,
         /// The latest incarnation that had it.
-        pub incarnation: Option<i64>,
+        pub incarnation: Option<Incarnation>,
         /// Not to be tried before, milliseconds.
         pub not_before: i64,
         /// Why the latest attempt failed.
@@ -210,26 +213,6 @@ pub fn jid(c: &Connection, turn: TurnId) -> Result<String> {
     c.one("SELECT chat_jid FROM turns WHERE id = ?1", [turn])
 }
 
-row! {
-    /// What a guest's claims about a turn are checked against.
-    #[derive(Clone, Debug)]
-    pub struct Facts {
-        /// The group's folder.
-        pub folder: String,
-        /// The attempt that runs, or ran last.
-        pub attempt: u32,
-        /// Which conversation it belongs to.
-        pub session: Session => tasks::context,
-        /// The latest incarnation that had it.
-        pub incarnation: Option<Incarnation>,
-    }
-}
-
-/// The facts of a turn; `None` if it does not exist.
-pub fn facts(c: &Connection, turn: TurnId) -> Result<Option<Facts>> {
-    c.first(Facts::select("FROM turns WHERE id = ?1"), [turn])
-}
-
 /// Whether every sender among all turns that an incarnation ever had is the owner. Not
 /// only of those that are open: whoever was heard may have left something running.
 pub fn all_trusted(c: &Connection, incarnation: Incarnation) -> Result<bool> {
@@ -254,7 +237,7 @@ pub fn failing(c: &Connection) -> Result<Vec<(String, String)>> {
     )
 }
 
-/// A turn to look at.
+/// A turn; `None` if it does not exist.
 pub fn row(c: &Connection, turn: i64) -> Result<Option<TurnRow>> {
     c.first(TurnRow::select("FROM turns WHERE id = ?1"), [turn])
 }

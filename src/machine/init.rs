@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use tokio::process::{Child, Command};
 
 use super::line::{Channels, Frame, MAX_CHANNELS, STREAMS, attach};
 use crate::agent::processes;
+use crate::unix;
 
 /// The name of the shared file system: `boot.json`, and the guest's `root`.
 pub const SHARE: &str = "nanoclaw";
@@ -274,10 +275,7 @@ fn build(boot: &Boot) -> anyhow::Result<UnixListener> {
 
     let run = at("run/nanoclaw");
     memory(run.clone(), "0755", 64 << 10)?;
-    let socket = run.join("proxy.sock");
-    let proxy = UnixListener::bind(&socket)?;
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
-    Ok(proxy)
+    Ok(unix::bind(&run.join("proxy.sock"), 0o666)?)
 }
 
 /// Limits, and what an unprivileged user must not have. Holds for what is started

@@ -1,30 +1,17 @@
 //! How files stand in a prompt: one empty element each, within their message.
 
 use super::escape_within;
+use crate::db::Attachment;
+use crate::files::GROUP;
 
-/// A file that came with a message.
-#[derive(Clone, Debug)]
-pub struct File {
-    /// What its sender calls it.
-    pub name: String,
-    /// Where it is, or why it was not taken.
-    pub found: Result<Found, String>,
-}
-
-/// A file that is there.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its path, as the agent sees it.
-    pub path: String,
-    /// Media type.
-    pub mime: String,
-    /// Bytes.
-    pub size: u64,
+/// The path of a file that came with a message, as the agent sees it.
+pub fn in_guest(file: &Attachment) -> String {
+    format!("{GROUP}/{}", file.path)
 }
 
 /// The elements, each on a line of its own, in at most `limit` bytes; the rest are
 /// counted.
-pub fn elements(files: &[File], limit: usize) -> String {
+pub fn elements(files: &[Attachment], limit: usize) -> String {
     let mut text = String::new();
     for (at, file) in files.iter().enumerate() {
         let element = element(file);
@@ -37,15 +24,16 @@ pub fn elements(files: &[File], limit: usize) -> String {
     text
 }
 
-fn element(file: &File) -> String {
+fn element(file: &Attachment) -> String {
     let attribute = |text: &str| escape_within(&text.replace(['\n', '\t'], " "), 2048).0;
     let name = attribute(&file.name);
-    match &file.found {
-        Ok(Found { path, mime, size }) => format!(
-            "\n  <file path=\"{}\" type=\"{}\" size=\"{size}\" name=\"{name}\" />",
-            attribute(path),
-            attribute(mime)
+    match &file.error {
+        None => format!(
+            "\n  <file path=\"{}\" type=\"{}\" size=\"{}\" name=\"{name}\" />",
+            attribute(&in_guest(file)),
+            attribute(&file.mime),
+            file.size
         ),
-        Err(why) => format!("\n  <file name=\"{name}\" not_taken=\"{}\" />", attribute(why)),
+        Some(why) => format!("\n  <file name=\"{name}\" not_taken=\"{}\" />", attribute(why)),
     }
 }

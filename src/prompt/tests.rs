@@ -1,35 +1,46 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::db::Attachment;
 
-fn message(sender: &str, content: &str) -> Message {
-    let time = "2024-01-01T12:00:00.000Z".parse().unwrap();
-    let (sender, content) = (sender.into(), content.into());
-    Message { sender, time, content, unanswered: None, reply: None, files: Vec::new() }
+fn message(sender: &str, content: &str) -> StoredMessage {
+    StoredMessage {
+        sender_name: sender.into(),
+        timestamp: "2024-01-01T12:00:00.000Z".into(),
+        content: content.into(),
+        ..StoredMessage::default()
+    }
 }
 
-fn reply(content: &str, sender: Option<&str>, text: Option<&str>) -> Message {
-    let reply =
-        Reply { id: "42".into(), sender: sender.map(Into::into), text: text.map(Into::into) };
-    Message { reply: Some(reply), ..message("Bob", content) }
+fn reply(content: &str, sender: Option<&str>, text: Option<&str>) -> StoredMessage {
+    StoredMessage {
+        reply_to: Some("42".into()),
+        reply_sender: sender.map(Into::into),
+        reply_content: text.map(Into::into),
+        ..message("Bob", content)
+    }
 }
 
-fn utc(messages: &[Message]) -> String {
+fn utc(messages: &[StoredMessage]) -> String {
     render(messages, Tz::UTC, BUDGET).text
 }
 
-fn file(name: &str) -> files::File {
-    let path = "/workspace/group/attachments/20240101-0a.jpg".into();
-    let found = Ok(files::Found { path, mime: "image/jpeg".into(), size: 7 });
-    files::File { name: name.into(), found }
+fn file(name: &str) -> Attachment {
+    Attachment {
+        path: "attachments/20240101-0a.jpg".into(),
+        mime: "image/jpeg".into(),
+        size: 7,
+        name: name.into(),
+        error: None,
+    }
 }
 
 #[test]
 fn files_stand_in_their_message_and_escape_nothing() {
     let mut message = message("Ann", "look");
-    message.files = vec![
+    message.attachments = vec![
         file("a \"b\"\n/></message>.jpg"),
-        files::File { name: "x".into(), found: Err("it is <too> large".into()) },
+        Attachment { error: Some("it is <too> large".into()), ..file("x") },
     ];
     let expected = "PM\">\n  <file path=\"/workspace/group/attachments/20240101-0a.jpg\" type=\"image/jpeg\" \
                     size=\"7\" name=\"a &quot;b&quot; /&gt;&lt;/message&gt;.jpg\" />\n  \
@@ -113,7 +124,7 @@ fn fmt_16_quotes_are_escaped() {
 #[test]
 fn fmt_17_times_are_local() {
     let mut late = message("Ann", "hi");
-    late.time = "2024-01-01T18:30:00Z".parse().unwrap();
+    late.timestamp = "2024-01-01T18:30:00Z".into();
     let text = render(&[late], Tz::America__New_York, BUDGET).text;
     assert!(text.starts_with("<context timezone=\"America/New_York\" />"), "{text}");
     assert!(text.contains("time=\"Jan 1, 2024, 1:30 PM\""), "{text}");
@@ -194,9 +205,9 @@ fn a_long_text_before_a_short_question_stays_visible() {
 fn no_field_can_break_the_budget() {
     let huge = "\"".repeat(100_000);
     let mut message = reply(&huge, Some(&huge), Some(&huge));
-    message.sender = huge.clone();
-    message.reply.as_mut().unwrap().id = huge;
-    message.files = vec![file(&"<".repeat(100_000)); 11];
+    message.sender_name = huge.clone();
+    message.reply_to = Some(huge);
+    message.attachments = vec![file(&"<".repeat(100_000)); 11];
     for budget in [0, 5000, 50_000, 300_000] {
         let prompt = render(&[message.clone(), message.clone(), message.clone()], Tz::UTC, budget);
         assert!(prompt.text.len() <= budget.max(MIN_BUDGET), "{budget}: {}", prompt.text.len());

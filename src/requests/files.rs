@@ -17,11 +17,10 @@ use crate::config::Config;
 use crate::crash;
 use crate::db::{self, Attachment, Ledger, NewRow, now_ms, refuse};
 use crate::files;
-use crate::ids::Folder;
+use crate::ids::{Folder, random_hex};
 use crate::prompt::chat_text::chat_text;
 use crate::prompt::outgoing;
 use crate::tree::{Tree, TreeError};
-use crate::turns::dispatch::random_hex;
 
 /// How long a copy is kept after its row was sent.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -24,6 +24,7 @@ use crate::db::usage::Spent;
 use crate::db::{self, now_ms};
 use crate::ids::{Folder, TurnId};
 use crate::ipc::record::HostRecord;
+use crate::lock::lock;
 
 /// What an actor is told.
 #[derive(Debug)]
@@ -175,10 +176,7 @@ impl Actor {
 
     fn note_exit(&mut self, status: &str) {
         tracing::info!(group = %self.folder, status, "the guest ended");
-        let tail = self
-            .guest
-            .as_ref()
-            .map(|g| g.complaint.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone());
+        let tail = self.guest.as_ref().map(|g| lock(&g.complaint).clone());
         self.last_error = Some(match tail.filter(|t| !t.is_empty()) {
             Some(tail) => format!("the agent's container ended ({status}): {tail}"),
             None => format!("the agent's container ended ({status})"),

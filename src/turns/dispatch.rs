@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind};
@@ -18,6 +18,7 @@ use super::state::{Event, State};
 use crate::db;
 use crate::ids::Folder;
 use crate::ipc::host::HostMailbox;
+use crate::lock::lock;
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -90,27 +91,12 @@ impl Watch {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each critical section is one step, so what a panic left is whole.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// `data/ipc/<folder>/<incarnation>/out/<record>` -> folder; hidden names are
 /// records in the making.
 fn group_of(record: &Path) -> Option<Folder> {
     let name = record.file_name()?.to_str()?;
     let folder = record.parent()?.parent()?.parent()?.file_name()?.to_str()?;
     (!name.starts_with('.')).then(|| Folder::parse(folder).ok()).flatten()
-}
-
-/// 128 random bits in hexadecimal: an installation's id, a container's token.
-pub fn random_hex() -> Result<String, super::guest::GuestError> {
-    use std::io::Read;
-    let mut bytes = [0_u8; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|source| super::guest::GuestError::Io { what: "/dev/urandom".into(), source })?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// The actors, by group.

@@ -13,6 +13,7 @@ use crate::db::{self, Attachment, Claim, Claimed, now_ms};
 use crate::files;
 use crate::ids::TurnId;
 use crate::ipc::record::{HostRecord, Image, Turn};
+use crate::prompt::files::in_guest;
 use crate::prompt::{self, notices, repeat};
 use crate::router::Command;
 
@@ -123,7 +124,7 @@ impl Actor {
                 folder: &folder,
                 incarnation: id,
                 deadline,
-                render: &|messages| render(messages, config.timezone),
+                render: &|messages| prompt::render(messages, config.timezone, prompt::BUDGET).text,
                 command: &|m| Some(Command::parse(&m.content, trigger, name)?.line()),
                 isolate_strangers: group.as_ref().is_some_and(|g| g.is_main),
             };
@@ -248,41 +249,6 @@ fn repeat_preface(c: &Connection, open: &db::OpenTurn, last: bool) -> db::Result
         .map(|(tool, arguments, _)| format!("{tool} {arguments}"))
         .collect();
     Ok(repeat::preface(&repeat::Repeat { attempt: open.attempt, last, sent, asked }))
-}
-
-fn render(messages: &[db::StoredMessage], zone: chrono_tz::Tz) -> String {
-    let messages: Vec<prompt::Message> = messages
-        .iter()
-        .map(|m| prompt::Message {
-            sender: m.sender_name.clone(),
-            time: m.timestamp.parse().unwrap_or_default(),
-            content: m.content.clone(),
-            unanswered: m.reason.clone().filter(|_| m.state == "context"),
-            reply: m.reply_to.clone().map(|id| prompt::Reply {
-                id,
-                sender: m.reply_sender.clone(),
-                text: m.reply_content.clone(),
-            }),
-            files: m.attachments.iter().map(shown).collect(),
-        })
-        .collect();
-    prompt::render(&messages, zone, prompt::BUDGET).text
-}
-
-fn shown(file: &Attachment) -> prompt::files::File {
-    let found = match &file.error {
-        Some(error) => Err(error.clone()),
-        None => Ok(prompt::files::Found {
-            path: in_guest(file),
-            mime: file.mime.clone(),
-            size: file.size,
-        }),
-    };
-    prompt::files::File { name: file.name.clone(), found }
-}
-
-fn in_guest(file: &Attachment) -> String {
-    format!("{}/{}", files::GROUP, file.path)
 }
 
 /// The images that the model is shown. Where there are too many the newest are.

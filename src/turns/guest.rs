@@ -13,9 +13,10 @@ use crate::container::mounts::EXTRA;
 use crate::container::{Health, Limits, Mount, PROXY_DIR, Process, Runtime, RuntimeError, Spec};
 use crate::crash;
 use crate::db::{Group, Ledger};
-use crate::ids::{Folder, Incarnation};
+use crate::ids::{Folder, Incarnation, random_hex};
 use crate::ipc::host::{HostMailbox, MailboxError};
 use crate::ipc::record::{HostRecord, Start};
+use crate::lock::lock;
 use crate::outbox::Outbox;
 use crate::prices::Prices;
 use crate::proxy::{Credential, Egress, Proxy, Serving, Tenant};
@@ -126,7 +127,7 @@ impl Guest {
             std::fs::create_dir_all(path).map_err(|source| io(path, source))?;
         }
         memory::seed(config, group)?;
-        let token = super::dispatch::random_hex()?;
+        let token = random_hex().map_err(|source| io(&run, source))?;
         let credential = match config.credential {
             Some(Credential::OAuth(_)) => "CLAUDE_CODE_OAUTH_TOKEN",
             _ => "ANTHROPIC_API_KEY",
@@ -341,7 +342,7 @@ async fn listen(
             continue;
         }
         tracing::debug!(group = %folder, guest = text);
-        *tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text;
+        *lock(&tail) = text;
     }
 }
 

@@ -114,7 +114,7 @@ impl Actor {
                 self.apply_or_drain(event, number, payload, live).await
             }
             GuestRecord::Session { turn, session_id } => self
-                .record(number, move |c, folder, _| match db::turns::facts(c, turn)? {
+                .record(number, move |c, folder, _| match db::turns::row(c, turn.0)? {
                     Some(f) if f.folder == folder.as_str() && f.session == Session::Group => {
                         db::sessions::set(c, folder, &session_id)
                     }

@@ -4,13 +4,14 @@
 //! idle container at once; if all are at work, the first to fall idle goes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
 
 use super::actor::Message;
 use super::state::Event;
 use crate::ids::Folder;
+use crate::lock::lock;
 
 /// A place under the cap; given back when dropped.
 pub type Place = OwnedSemaphorePermit;
@@ -47,7 +48,7 @@ impl Slots {
     /// Notes whether a group's container is idle, and since when. An idle one that
     /// somebody waits for is told to go.
     pub fn note(&self, folder: &Folder, idle_since: Option<i64>, actor: &UnboundedSender<Message>) {
-        let mut book = self.book();
+        let mut book = lock(&self.book);
         match idle_since {
             Some(since) => book.idle.insert(folder.clone(), (since, actor.clone())),
             None => book.idle.remove(folder),
@@ -60,17 +61,12 @@ impl Slots {
     }
 
     fn evict_longest_idle(&self) {
-        let mut book = self.book();
+        let mut book = lock(&self.book);
         let longest = book.idle.iter().min_by_key(|(_, (since, _))| *since).map(|(f, _)| f.clone());
         if let Some((_, actor)) = longest.and_then(|folder| book.idle.remove(&folder)) {
             // An actor that is gone has given its place back already.
             let _ = actor.send(Message::Event(Event::Evict));
         }
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        // Nothing panics while it holds the lock; if it did, the book is still whole.
-        self.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -78,13 +74,13 @@ struct Waiting<'a>(&'a Slots);
 
 impl<'a> Waiting<'a> {
     fn new(slots: &'a Slots) -> Self {
-        slots.book().waiting += 1;
+        lock(&slots.book).waiting += 1;
         Waiting(slots)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.book().waiting -= 1;
+        lock(&self.0.book).waiting -= 1;
     }
 }

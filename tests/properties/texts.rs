@@ -3,10 +3,10 @@
 
 use chrono::DateTime;
 use nanoclaw::channel::wire::{self, FromClient};
+use nanoclaw::db::{Attachment, StoredMessage};
 use nanoclaw::prompt::chat_text::chat_text;
-use nanoclaw::prompt::files::{File, Found};
 use nanoclaw::prompt::repeat::{Repeat, preface};
-use nanoclaw::prompt::{self, Message, Reply, split};
+use nanoclaw::prompt::{self, split};
 use proptest::prelude::*;
 
 use super::inputs::{config, near};
@@ -51,25 +51,30 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
-fn messages() -> impl Strategy<Value = Vec<Message>> {
+fn messages() -> impl Strategy<Value = Vec<StoredMessage>> {
     let reply =
         prop::option::of((hostile(), prop::option::of(hostile()), prop::option::of(hostile())));
-    let file = (hostile(), hostile(), any::<bool>()).prop_map(|(name, path, found)| File {
+    let file = (hostile(), hostile(), any::<bool>()).prop_map(|(name, path, found)| Attachment {
+        error: (!found).then(|| path.clone()),
+        mime: path.clone(),
+        path,
+        size: 1,
         name,
-        found: if found {
-            Ok(Found { path: path.clone(), mime: path, size: 1 })
-        } else {
-            Err(path)
-        },
     });
     let one = (hostile(), hostile(), reply, prop::collection::vec(file, 0..2)).prop_map(
-        |(sender, content, reply, files)| Message {
-            sender,
-            time: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
-            content,
-            unanswered: None,
-            reply: reply.map(|(id, sender, text)| Reply { id, sender, text }),
-            files,
+        |(sender_name, content, reply, attachments)| {
+            let (reply_to, reply_sender, reply_content) =
+                reply.map_or((None, None, None), |(id, sender, text)| (Some(id), sender, text));
+            StoredMessage {
+                sender_name,
+                timestamp: "2023-11-14T22:13:20Z".into(),
+                content,
+                reply_to,
+                reply_sender,
+                reply_content,
+                attachments,
+                ..StoredMessage::default()
+            }
         },
     );
     prop::collection::vec(one, 1..6)
@@ -103,7 +108,7 @@ proptest! {
             let content = element.rsplit_once('>').unwrap().1;
             prop_assert_eq!(unescape(content), visible(&message.content));
             let sender = element.split('"').nth(1).unwrap();
-            let expected = visible(&message.sender.replace(['\n', '\t'], " "));
+            let expected = visible(&message.sender_name.replace(['\n', '\t'], " "));
             prop_assert_eq!(unescape(sender), expected);
         }
         prop_assert_eq!(text.matches("<context ").count(), 1);
@@ -112,7 +117,7 @@ proptest! {
 
     #[test]
     fn a_prompt_keeps_to_its_budget_and_says_what_is_left_out(messages in messages(), times in 1..40_usize, budget in 0..9_000_usize) {
-        let many: Vec<Message> = messages.iter().cycle().take(messages.len() * times).cloned().collect();
+        let many: Vec<StoredMessage> = messages.iter().cycle().take(messages.len() * times).cloned().collect();
         let prompt = prompt::render(&many, chrono_tz::UTC, budget);
         prop_assert!(prompt.text.len() <= budget.max(4096), "{}", prompt.text.len());
         prop_assert_eq!(prompt.text.matches("<message sender=").count(), many.len() - prompt.left_out);

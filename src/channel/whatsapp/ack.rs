@@ -2,11 +2,12 @@
 //! that it was taken. That writing it worked means nothing.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::oneshot;
 
 use crate::channel::SendError;
+use crate::lock::lock;
 
 /// The sends that wait, by message id.
 #[derive(Default)]
@@ -17,13 +18,13 @@ impl Acks {
     /// refusal. An error of the receiver means that the connection was lost.
     pub fn expect(&self, id: &str) -> oneshot::Receiver<Option<String>> {
         let (said, heard) = oneshot::channel();
-        self.waiting().insert(id.to_owned(), said);
+        lock(&self.0).insert(id.to_owned(), said);
         heard
     }
 
     /// Tells whoever waits for `id`.
     pub fn tell(&self, id: &str, error: Option<String>) {
-        if let Some(waiting) = self.waiting().remove(id) {
+        if let Some(waiting) = lock(&self.0).remove(id) {
             // Whoever gave up waiting sends again, under the same id.
             let _ = waiting.send(error);
         }
@@ -31,11 +32,7 @@ impl Acks {
 
     /// The connection is lost: nobody will be told.
     pub fn forget(&self) {
-        self.waiting().clear();
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Option<String>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).clear();
     }
 }
 

@@ -23,7 +23,7 @@ use super::voice;
 use crate::channel::Offer;
 use crate::crash;
 use crate::db::Attachment;
-use crate::turns::dispatch::random_hex;
+use crate::ids::random_hex;
 
 /// The largest file, in bytes.
 pub const MOST: u64 = 25 << 20;

@@ -3,13 +3,15 @@
 //! Phones forget "typing" after some seconds, so it is said again until it ends.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use whatsapp_rust::Jid;
 
 use super::send::WhatsApp;
+
+use crate::lock::lock;
 
 /// How long a phone shows it.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -23,7 +25,7 @@ pub struct Typing(Mutex<HashMap<String, AbortHandle>>);
 impl Typing {
     /// Shows or hides it.
     pub fn set(&self, whatsapp: &WhatsApp, jid: &str, on: bool) {
-        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = lock(&self.0);
         if on && shown.contains_key(jid) {
             return;
         }

@@ -1,7 +1,7 @@
 //! The channel: what the outbox sends through, and what the connection's parts share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use whatsapp_rust::Server;
@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::container::Boxed;
 use crate::crash;
 use crate::db::{self, Ledger, MessageState, OutboxRow, now_ms};
+use crate::lock::lock;
 use crate::prompt::outgoing::is_whatsapp;
 
 /// The channel's name, as in `chats.channel`.
@@ -304,10 +305,6 @@ fn refused(client: &Client, error: &whatsapp_rust::SendError) -> SendError {
         Theirs::InvalidRequest(why) => SendError::Never(why.clone()),
         other => SendError::Later(other.to_string()),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::config::Config;
 use crate::crash;
-use crate::turns::dispatch::random_hex;
+use crate::ids::random_hex;
 
 /// How long it may take: the message waits for it.
 const LIMIT: Duration = Duration::from_secs(120);

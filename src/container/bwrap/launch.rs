@@ -1,6 +1,5 @@
 //! The command line of a sandbox, in one or two layers.
 
-use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,6 +8,7 @@ use tokio::process::Command;
 
 use super::seccomp;
 use super::view::{self, User};
+use crate::container::limits::Limiter;
 use crate::container::process::LABEL_VARIABLE;
 use crate::container::start::{self, Words, write};
 use crate::container::{RuntimeError, Spec, checked};
@@ -29,111 +29,64 @@ pub const NAMESPACES: [&str; 9] = [
     "ALL",
 ];
 
-/// Everything that a start needs, found and written before anything is started.
-#[derive(Debug)]
-pub struct Launch<'a> {
-    /// Runs [`SHELL_PART`].
-    pub shell: PathBuf,
-    /// What must stand before the shell to be limited.
-    pub outside: Vec<String>,
-    /// What must stand before the guest's program to be limited.
-    pub inside: Vec<String>,
-    /// The files into which the shell writes its pid to be limited.
-    pub entrances: Vec<PathBuf>,
-    bwrap: PathBuf,
-    /// There is one where the daemon is root: then there are two layers.
-    setpriv: Option<PathBuf>,
-    label: &'a str,
+/// The command, ready to be started: standard input and error are pipes. Finds the
+/// programs, writes the files of bubblewrap into `spec.scratch`, and last makes the
+/// groups that limit it.
+pub fn command(
+    spec: &Spec,
+    label: &str,
     user: User,
-    options: PathBuf,
-    filter: Option<PathBuf>,
-    cwd: &'static str,
-    /// Stands before `argv`.
-    witness: Vec<OsString>,
-    argv: &'a [String],
-}
-
-impl<'a> Launch<'a> {
-    /// Finds the programs and writes the files of bubblewrap into `spec.scratch`.
-    pub fn new(spec: &'a Spec, label: &'a str, user: User) -> Result<Launch<'a>, RuntimeError> {
-        let root = rustix::process::geteuid().is_root();
-        let (bwrap, shell) = (bwrap()?, need("bash", "sudo apt install bash")?);
-        let setpriv = root.then(setpriv).transpose()?;
-        start::argv(&spec.argv)?;
-        let mounts = checked::all(&spec.mounts)?;
-        let options = spec.scratch.join("options");
-        write(&options, &view::options(spec, &mounts, user)?.bytes(), 0o600)?;
-        let filter = seccomp::program(false)
-            .map(|program| {
-                let path = spec.scratch.join("filter");
-                write(&path, &program, 0o600).map(|()| path)
-            })
-            .transpose()?;
-        let (outside, inside, entrances) = (Vec::new(), Vec::new(), Vec::new());
-        let (witness, cwd, argv) = (checked::witness(&mounts, ""), start::cwd(spec), &spec.argv);
-        Ok(Launch {
-            shell,
-            outside,
-            inside,
-            entrances,
-            bwrap,
-            setpriv,
-            label,
-            user,
-            options,
-            filter,
-            cwd,
-            witness,
-            argv,
+    limiter: &Limiter,
+) -> Result<Command, RuntimeError> {
+    let (bwrap, shell) = (bwrap()?, need("bash", "sudo apt install bash")?);
+    // Where the daemon is root there are two layers.
+    let setpriv = rustix::process::geteuid().is_root().then(setpriv).transpose()?;
+    start::argv(&spec.argv)?;
+    let mounts = checked::all(&spec.mounts)?;
+    let options = spec.scratch.join("options");
+    write(&options, &view::options(spec, &mounts, user)?.bytes(), 0o600)?;
+    let filter = seccomp::program(false)
+        .map(|program| {
+            let path = spec.scratch.join("filter");
+            write(&path, &program, 0o600).map(|()| path)
         })
-    }
+        .transpose()?;
+    // The shell writes its pid into these to be limited.
+    let entrances = limiter.create(label, &spec.limits)?;
 
-    /// The command, ready to be started: standard input and error are pipes.
-    pub fn command(&self) -> Command {
-        let words = self.words();
-        let mut command = Command::new(&words[0]);
-        command
-            .args(&words[1..])
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        // Only what the way to the user's service manager needs; the shell's part
-        // takes this away too.
-        command.env_clear().env("PATH", "/usr/bin:/bin").kill_on_drop(true);
-        for name in ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        command
+    let mut w = Words::default();
+    w.all(limiter.outside(label, &spec.limits)).add(&shell);
+    w.all(["-c", SHELL_PART, "--setenv", LABEL_VARIABLE, label]).add(&options);
+    w.add(filter.as_deref().unwrap_or(Path::new("-"))).all(&entrances);
+    w.add("--").add(&bwrap).all(["--setenv", LABEL_VARIABLE, label]);
+    w.all(NAMESPACES).all(["--hostname", "nanoclaw"]);
+    if filter.is_some() {
+        w.all(["--seccomp", "8"]);
     }
+    if let Some(setpriv) = &setpriv {
+        become_user(&mut w, setpriv, user, None);
+        w.add(&bwrap).all(["--unshare-user", "--disable-userns", "--dev-bind", "/", "/"]);
+        w.add("--die-with-parent");
+    } else {
+        w.all(["--unshare-user", "--disable-userns", "--args", "9"]);
+    }
+    w.all(["--chdir", start::cwd(spec), "--"]).all(limiter.inside(&spec.limits));
+    w.all(checked::witness(&mounts, "")).all(&spec.argv);
 
-    fn words(&self) -> Vec<OsString> {
-        let mut w = Words::default();
-        w.all(&self.outside).add(&self.shell).all([
-            "-c",
-            SHELL_PART,
-            "--setenv",
-            LABEL_VARIABLE,
-            self.label,
-        ]);
-        w.add(&self.options)
-            .add(self.filter.as_deref().unwrap_or(Path::new("-")))
-            .all(&self.entrances);
-        w.add("--").add(&self.bwrap).all(["--setenv", LABEL_VARIABLE, self.label]);
-        w.all(NAMESPACES).all(["--hostname", "nanoclaw"]);
-        if self.filter.is_some() {
-            w.all(["--seccomp", "8"]);
-        }
-        if let Some(setpriv) = &self.setpriv {
-            become_user(&mut w, setpriv, self.user, None);
-            w.add(&self.bwrap).all(["--unshare-user", "--disable-userns", "--dev-bind", "/", "/"]);
-            w.add("--die-with-parent");
-        } else {
-            w.all(["--unshare-user", "--disable-userns", "--args", "9"]);
-        }
-        w.all(["--chdir", self.cwd, "--"]).all(&self.inside).all(&self.witness).all(self.argv);
-        w.0
+    let mut command = Command::new(&w.0[0]);
+    command
+        .args(&w.0[1..])
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    // Only what the way to the user's service manager needs; the shell's part
+    // takes this away too.
+    command.env_clear().env("PATH", "/usr/bin:/bin").kill_on_drop(true);
+    for name in ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
+    Ok(command)
 }
 
 /// The first layer where the daemon is root: as root to reach directories that are
@@ -161,8 +114,7 @@ pub fn bwrap() -> Result<PathBuf, RuntimeError> {
 
 /// A program of this system, or how to get it.
 pub fn need(tool: &str, remedy: &str) -> Result<PathBuf, RuntimeError> {
-    find(tool)
-        .ok_or_else(|| RuntimeError::Missing { tool: tool.to_owned(), remedy: remedy.to_owned() })
+    find(tool).ok_or_else(|| start::missing(tool, remedy))
 }
 
 /// An executable in the directories that every Linux has. Not `PATH`: both layers

@@ -9,6 +9,7 @@ use tokio::process::Command;
 use super::Bwrap;
 use super::launch;
 use crate::container::probe::{Question, ask};
+use crate::container::start::unusable;
 use crate::container::{Health, RuntimeError, io_error, user};
 
 /// For everything that the probe does.
@@ -35,16 +36,15 @@ async fn version() -> Result<String, RuntimeError> {
     let output = Command::new(&bwrap).arg("--version").kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(1), output)
         .await
-        .map_err(|_| unusable("bwrap --version hangs".to_owned()))?;
+        .map_err(|_| unusable("bwrap", "bwrap --version hangs"))?;
     let output = output.map_err(|e| io_error("run", &bwrap, e))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.split_whitespace().last().unwrap_or_default().to_owned();
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if (major, minor) < (0, 8) {
-        return Err(unusable(format!(
-            "bubblewrap {version} cannot forbid nested user namespaces: install 0.8 or newer"
-        )));
+        let reason = "cannot forbid nested user namespaces: install 0.8 or newer";
+        return Err(unusable("bwrap", format!("bubblewrap {version} {reason}")));
     }
     Ok(version)
 }
@@ -69,10 +69,6 @@ fn with_remedy(said: &str, read: impl Fn(&str) -> Option<String>) -> String {
         "see `man bwrap`"
     };
     format!("{said}; {remedy}")
-}
-
-fn unusable(reason: String) -> RuntimeError {
-    RuntimeError::Unusable { runtime: "bwrap".to_owned(), reason }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What only Apple's tool has: a service of its own that is down after a login, may
 //! be older than the tool, and takes its time to come up.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,6 +8,7 @@ use serde_json::Value;
 use super::ASK;
 use super::client::Client;
 use crate::container::RuntimeError;
+use crate::container::start::unusable;
 
 /// Pauses between the tries to start the service.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
@@ -18,9 +18,8 @@ const START: Duration = Duration::from_secs(60);
 /// Starts the service if it is down. It takes 10 to 30 seconds after a login, and
 /// the first tries fail.
 pub async fn wake(client: &Client) -> Result<(), RuntimeError> {
-    let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
     // Its exit code says it; the text changes with each version.
-    let Err(mut error) = client.call(&words(&["system", "status"]), ASK).await else {
+    let Err(mut error) = client.call(&["system", "status"], ASK).await else {
         return Ok(());
     };
     for pause in PAUSES {
@@ -29,9 +28,8 @@ pub async fn wake(client: &Client) -> Result<(), RuntimeError> {
         }
         tracing::warn!(%error, "Apple's container service is down: starting it");
         // Without the option it would ask at a terminal.
-        let start = words(&["system", "start", "--enable-kernel-install"]);
-        let started = client.call(&start, START).await;
-        match started.and(client.call(&words(&["system", "status"]), ASK).await) {
+        let started = client.call(&["system", "start", "--enable-kernel-install"], START).await;
+        match started.and(client.call(&["system", "status"], ASK).await) {
             Ok(_) => return Ok(()),
             Err(e) => error = e,
         }
@@ -54,10 +52,8 @@ pub async fn version(client: &Client) -> Result<(String, Option<String>), Runtim
         return Ok((number(text.lines().next().unwrap_or_default()), None));
     };
     if !known(&tool) {
-        return Err(RuntimeError::Unusable {
-            runtime: "container".to_owned(),
-            reason: format!("version {tool} is too old: brew upgrade container (0.12 or newer)"),
-        });
+        let reason = format!("version {tool} is too old: brew upgrade container (0.12 or newer)");
+        return Err(unusable("container", reason));
     }
     let skew = service.filter(|service| *service != tool).map(|service| {
         format!("container is {tool} and its service still {service}: container system stop && container system start")

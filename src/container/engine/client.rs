@@ -1,7 +1,7 @@
 //! Calls of an engine's client, each under a deadline: every one of these programs
 //! is known to hang. The client is killed then and the error says so.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{ASK, Dialect};
 use crate::container::RuntimeError;
+use crate::container::start::{failed, missing};
 
 /// What clients need of the daemon's environment: where the engine is and where its
 /// files are. Nothing else is handed on, least of all a credential.
@@ -50,7 +51,7 @@ impl Client {
     }
 
     /// A call that is not started yet.
-    pub fn command(&self, words: &[OsString]) -> Command {
+    pub fn command(&self, words: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).current_dir("/").kill_on_drop(true).env_clear();
         command
@@ -61,7 +62,7 @@ impl Client {
     /// What a call prints. An error has its words.
     pub async fn call(
         &self,
-        words: &[OsString],
+        words: &[impl AsRef<OsStr> + Sync],
         deadline: Duration,
     ) -> Result<String, RuntimeError> {
         let mut command = self.command(words);
@@ -69,7 +70,7 @@ impl Client {
         let output = match tokio::time::timeout(deadline, output).await {
             Ok(output) => output.map_err(|e| self.cannot_run(e))?,
             Err(_) => {
-                return Err(RuntimeError::Failed(format!(
+                return Err(failed(format!(
                     "`{}` did not answer within {} s and was given up: {}",
                     self.shown(words),
                     deadline.as_secs_f32().ceil(),
@@ -82,18 +83,18 @@ impl Client {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let said: String = said.trim().chars().filter(|c| *c != '\r').take(600).collect();
-        Err(RuntimeError::Failed(format!("`{}` failed: {said}", self.shown(words))))
+        Err(failed(format!("`{}` failed: {said}", self.shown(words))))
     }
 
-    /// [`Client::call`] with plain words and the usual deadline; one trimmed line.
+    /// [`Client::call`] with the usual deadline; one trimmed line.
     pub async fn say<const N: usize>(&self, words: [&str; N]) -> Result<String, RuntimeError> {
-        Ok(self.call(&words.map(OsString::from), ASK).await?.trim().to_owned())
+        Ok(self.call(&words, ASK).await?.trim().to_owned())
     }
 
     /// The call as a person would type it, as far as it matters.
-    pub fn shown(&self, words: &[OsString]) -> String {
+    pub fn shown(&self, words: &[impl AsRef<OsStr>]) -> String {
         let mut shown = self.dialect.program().to_owned();
-        for word in words.iter().take(4).filter_map(|w| OsStr::to_str(w)) {
+        for word in words.iter().take(4).filter_map(|w| w.as_ref().to_str()) {
             shown.push(' ');
             shown.push_str(word);
         }
@@ -102,9 +103,9 @@ impl Client {
 
     /// Why the client itself could not be started.
     pub fn cannot_run(&self, e: std::io::Error) -> RuntimeError {
-        let tool = self.dialect.program().to_owned();
+        let tool = self.dialect.program();
         if e.kind() == std::io::ErrorKind::NotFound {
-            RuntimeError::Missing { tool, remedy: self.dialect.install().to_owned() }
+            missing(tool, self.dialect.install())
         } else {
             RuntimeError::Io { what: format!("cannot run {tool}"), source: e }
         }

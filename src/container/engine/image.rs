@@ -1,12 +1,12 @@
 //! The image that guests of an engine are made from: whether it is there, and how
 //! it is built.
 
-use std::ffi::OsString;
-
 use super::ASK;
 use super::client::Client;
 use super::dialect::Dialect;
 use crate::container::RuntimeError;
+use crate::container::start::unusable;
+use crate::ids::{FNV, fnv};
 
 /// The id of an image that is there; an error says how to get it.
 pub(super) async fn id(
@@ -19,25 +19,15 @@ pub(super) async fn id(
         words.extend(["--format", "{{.Id}}"]);
     }
     words.push(image);
-    let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
     match client.call(&words, ASK).await {
         // Apple prints a description; its digest is in there, and all that matters is
         // whether it changes.
-        Ok(text) => Ok(format!("{:x}", fingerprint(text.trim()))),
+        Ok(text) => Ok(format!("{:x}", fnv(FNV, text.trim().as_bytes()))),
         Err(e @ RuntimeError::Missing { .. }) => Err(e),
-        Err(e) => Err(RuntimeError::Unusable {
-            runtime: dialect.program().to_owned(),
-            reason: format!(
-                "it has no image {image} ({e}); CONTAINER_RUNTIME={} nanoclaw image build",
-                dialect.program()
-            ),
-        }),
+        Err(e) => {
+            let runtime = dialect.program();
+            let remedy = format!("CONTAINER_RUNTIME={runtime} nanoclaw image build");
+            Err(unusable(runtime, format!("it has no image {image} ({e}); {remedy}")))
+        }
     }
-}
-
-/// FNV-1a: only to tell one text from another, on any machine and build.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -1,8 +1,6 @@
 //! What an engine says of our containers, in any of the shapes that its versions
 //! print. All that the shapes have in common is asked for, and no more.
 
-use std::ffi::OsString;
-
 use serde_json::Value;
 
 use super::Dialect;
@@ -20,20 +18,15 @@ pub struct Seen {
 }
 
 /// The question.
-pub fn words(dialect: Dialect, install: &str) -> Vec<OsString> {
+pub fn words(dialect: Dialect, install: &str) -> Vec<String> {
     let filter = format!("label={INSTALL}={install}");
-    match dialect {
+    let format = match dialect {
         // It has no filter; we have.
-        Dialect::Apple => ["ls", "-a", "--format", "json"].map(OsString::from).to_vec(),
-        Dialect::Docker => {
-            ["ps", "-a", "--no-trunc", "--filter", &filter, "--format", "{{json .}}"]
-                .map(OsString::from)
-                .to_vec()
-        }
-        Dialect::Podman => ["ps", "-a", "--no-trunc", "--filter", &filter, "--format", "json"]
-            .map(OsString::from)
-            .to_vec(),
-    }
+        Dialect::Apple => return ["ls", "-a", "--format", "json"].map(str::to_owned).to_vec(),
+        Dialect::Docker => "{{json .}}",
+        Dialect::Podman => "json",
+    };
+    ["ps", "-a", "--no-trunc", "--filter", &filter, "--format", format].map(str::to_owned).to_vec()
 }
 
 /// The answer. A container of another installation, or one without a number of

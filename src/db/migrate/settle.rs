@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use super::{Origin, Work, note};
 use crate::db::Speakers;
 use crate::db::ledger::{LedgerError, Result};
-use crate::db::sql::Sql;
+use crate::db::sql::{Sql, row};
 use crate::ids::Folder;
 use crate::prompt::notices;
 use crate::router::{self, Assistant, Reason, Route, Rules};
@@ -25,12 +25,8 @@ const NO_GROUP: &str = "its chat belongs to no group";
 /// Keeps out groups that cannot have a folder, and counts.
 pub(super) fn screen(c: &Connection, work: &mut Work<'_>) -> Result<()> {
     work.rows = counts(c)?;
-    let mut statement =
-        c.prepare("SELECT jid, name, folder, trigger_pattern FROM registered_groups")?;
-    let rows = statement.query_map([], |r| {
-        Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?, r.get(3)?))
-    })?;
-    let all: Vec<(String, String, String, String)> = rows.collect::<rusqlite::Result<_>>()?;
+    let all: Vec<(String, String, String, String)> =
+        c.all("SELECT jid, name, folder, trigger_pattern FROM registered_groups", [])?;
     for (jid, name, folder, trigger) in all {
         if let Err(bad) = Folder::parse(&folder) {
             c.run("DELETE FROM registered_groups WHERE jid = ?1", [&jid])?;
@@ -44,12 +40,12 @@ pub(super) fn screen(c: &Connection, work: &mut Work<'_>) -> Result<()> {
 }
 
 fn counts(c: &Connection) -> Result<[i64; 4]> {
-    Ok(c.query_row(
+    let (messages, tasks, runs, sessions) = c.one(
         "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM scheduled_tasks),
             (SELECT count(*) FROM task_run_logs), (SELECT count(*) FROM sessions)",
         [],
-        |r| Ok([r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?]),
-    )?)
+    )?;
+    Ok([messages, tasks, runs, sessions])
 }
 
 /// Gives each message its state, and notes what was done.
@@ -63,7 +59,9 @@ pub(super) fn messages(c: &Connection, work: &mut Work<'_>) -> Result<()> {
         link(c, work)?;
         let cursors = cursors(c, work)?;
         ignore(c, origin)?;
-        for chat in chats(c)? {
+        let served: Vec<Served> =
+            c.all(Served::select("FROM chats c JOIN groups g ON g.folder = c.folder"), [])?;
+        for chat in served {
             settle(c, work, origin, &chat, cursors.get(&chat.jid))?;
         }
         if work.report.backup.is_some() || !work.report.files.is_empty() {
@@ -126,30 +124,15 @@ fn ignore(c: &Connection, origin: &Origin) -> Result<()> {
     )
 }
 
-/// A chat that is served.
-struct Served {
-    jid: String,
-    is_group: bool,
-    is_main: bool,
-    requires_trigger: bool,
-    trigger: String,
-}
-
-fn chats(c: &Connection) -> Result<Vec<Served>> {
-    let mut statement = c.prepare(
-        "SELECT c.jid, COALESCE(c.is_group, 0), g.is_main, g.requires_trigger, g.trigger
-         FROM chats c JOIN groups g ON g.folder = c.folder",
-    )?;
-    let rows = statement.query_map([], |r| {
-        Ok(Served {
-            jid: r.get(0)?,
-            is_group: r.get(1)?,
-            is_main: r.get(2)?,
-            requires_trigger: r.get(3)?,
-            trigger: r.get(4)?,
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+row! {
+    /// A chat that is served.
+    pub struct Served {
+        pub jid: String = "c.jid",
+        pub is_group: bool = "COALESCE(c.is_group, 0)",
+        pub is_main: bool = "g.is_main",
+        pub requires_trigger: bool = "g.requires_trigger",
+        pub trigger: String = "g.trigger",
+    }
 }
 
 /// Gives what is newer than the chat's cursor its way. Without a cursor the

@@ -1,6 +1,6 @@
 //! A task's row, and how 1.x writes what is in it.
 
-use crate::db::sql::row;
+use crate::db::sql::{row, words};
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -52,35 +52,24 @@ row! {
     }
 }
 
-/// Whether a task runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskStatus {
-    /// At its next run.
-    Active,
-    /// Not until it is resumed.
-    Paused,
-    /// It has no run left.
-    Completed,
+words! {
+    /// Whether a task runs.
+    pub enum TaskStatus {
+        /// At its next run.
+        Active = "active",
+        /// Not until it is resumed.
+        Paused = "paused",
+        /// It has no run left.
+        Completed = "completed",
+    }
 }
 
 impl TaskStatus {
-    /// The ledger's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TaskStatus::Active => "active",
-            TaskStatus::Paused => "paused",
-            TaskStatus::Completed => "completed",
-        }
-    }
-
     /// Of 1.x, too: no word is active, an unknown one does not run.
     fn stored(word: Option<String>) -> TaskStatus {
-        match word.as_deref() {
-            None | Some("active") => TaskStatus::Active,
-            Some("completed") => TaskStatus::Completed,
-            Some(_) => TaskStatus::Paused,
-        }
+        word.map_or(TaskStatus::Active, |word| {
+            TaskStatus::from_word(&word).unwrap_or(TaskStatus::Paused)
+        })
     }
 }
 
