@@ -417,8 +417,9 @@ ratchet() {
   direct=$(cargo tree --locked --depth 1 --edges normal,build --target all --all-features --prefix none |
     sed -e 1d -e '/^\[/d' -e '/^$/d' | wc -l)
   locked=$(($(grep -c '^\[\[package\]\]' Cargo.lock) - 1))
-  # The aim is 12000; the ceiling is where we are, and is only ever lowered or argued about.
-  limit 'code lines without tests (aim: 12000)' "$lines" 24500 || failed=1
+  # The aim is 12000; the ceiling is where we are, and is only ever lowered or argued about:
+  # it rose by 650 for bounds on what one guest can make the daemon do, and what is billed.
+  limit 'code lines without tests (aim: 12000)' "$lines" 25150 || failed=1
   limit "largest file ($file), lines" "$length" 400 || failed=1
   limit 'direct crates' "$((direct))" 30 || failed=1
   printf '   locked crates: %s\n' "$locked"

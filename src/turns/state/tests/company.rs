@@ -28,7 +28,7 @@ fn the_last_attempt_of_a_turn_with_its_own_conversation_ends_no_other() {
         cost: 2,
         ..open(1)
     };
-    let (_, effects) = step(&RULES, &live(&[last.clone()]), &Event::Tick, 1);
+    let (_, effects) = step(&RULES, &live(std::slice::from_ref(&last)), &Event::Tick, 1);
     assert_eq!(effects, [Effect::Give(TurnId(1))]);
     let (_, effects) =
         step(&RULES, &live(&[OpenTurn { session: Session::Group, ..last }]), &Event::Tick, 1);
