@@ -25,6 +25,14 @@ fn two_groups(home: &Home) -> (support::Daemon, Client) {
     (daemon, client)
 }
 
+/// How long the other group's answer takes.
+fn ask_other(client: &Client, id: &str) -> Duration {
+    let began = Instant::now();
+    client.message("t:2", id, &format!("{id}."));
+    client.answer("t:2", &format!("{id}."));
+    began.elapsed()
+}
+
 /// The group's next message comes to an end, and at latest the one after is
 /// answered.
 fn recovers(client: &Client) {
@@ -207,12 +215,7 @@ fn good_records_without_end_and_names_that_change_without_end_delay_nobody() {
     home.set("NANOCLAW_CHAT_TURNS", "0");
     let (daemon, client) = two_groups(&home);
     let (out, first) = mailbox(&home, "family");
-    let ask = |id: &str| {
-        let began = Instant::now();
-        client.message("t:2", id, &format!("{id}."));
-        client.answer("t:2", &format!("{id}."));
-        began.elapsed()
-    };
+    let ask = |id: &str| ask_other(&client, id);
     let calm = (0..5).map(|n| ask(&format!("calm{n}"))).max().unwrap();
     let before = memory(&daemon);
     // Names that change tell of records that are none.
@@ -289,12 +292,7 @@ fn a_mailbox_of_countless_files_goes_with_its_guest_and_delays_nobody() {
     let home = Home::new();
     let (_daemon, client) = two_groups(&home);
     let (out, _) = mailbox(&home, "family");
-    let ask = |id: &str| {
-        let began = Instant::now();
-        client.message("t:2", id, &format!("{id}."));
-        client.answer("t:2", &format!("{id}."));
-        began.elapsed()
-    };
+    let ask = |id: &str| ask_other(&client, id);
     let calm = (0..5).map(|n| ask(&format!("calm{n}"))).max().unwrap();
     // Behind one name, or the guest would be ended long before.
     let heap = out.join(".heap");
