@@ -57,6 +57,8 @@ pub struct Actor {
     pub(super) working: BTreeMap<TurnId, String>,
     /// Whether the incarnation to bury is of a host that had died.
     pub(super) crash: bool,
+    /// Before this the mailbox, which had more than is taken in one go, is left alone.
+    pub(super) reads_from: Option<Instant>,
     /// Times and limits, with what the group wants otherwise.
     pub(super) rules: Rules,
     clock: Clock,
@@ -87,6 +89,7 @@ impl Actor {
             spent: Vec::new(),
             working: BTreeMap::new(),
             last_error: None,
+            reads_from: None,
             clock: Clock::default(),
         };
         actor.weigh().await;

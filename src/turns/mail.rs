@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 use super::actor::{Actor, Message};
 use super::guest;
 use super::rows::{self, Payload};
@@ -23,8 +25,12 @@ const AT_ONCE: usize = 50;
 const BREATH: Duration = Duration::from_millis(100);
 
 impl Actor {
-    /// Takes what the guest wrote, a bounded part of it in one go.
+    /// Takes what the guest wrote, a bounded part of it in one go. However often it is
+    /// told of meanwhile, the next part is taken after one pause.
     pub(super) async fn read_mail(&mut self) {
+        if self.reads_from.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         let read = self.read_some().await;
         let checked = match (&read, &self.guest) {
             (Ok(_), Some(guest)) => guest.mailbox.check(),
@@ -32,9 +38,10 @@ impl Actor {
         };
         match (read, checked) {
             (Ok(true), Ok(())) => {
-                let own = self.own.clone();
+                let (own, at) = (self.own.clone(), Instant::now() + BREATH);
+                self.reads_from = Some(at);
                 tokio::spawn(async move {
-                    tokio::time::sleep(BREATH).await;
+                    sleep_until(at).await;
                     let _ = own.send(Message::Mail);
                 });
             }
